@@ -1,0 +1,55 @@
+# Each verb does its own set-up: a virtual environment in .venv, made from python3 (3.11 or newer) and filled once per change
+# of pyproject.toml or constraints.txt. `make PYTHON=python3.12 test` chooses another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+# What each environment stamp installs.
+EXTRAS_quickstart := sklearn
+EXTRAS_dev := all,test,check
+EXTRAS_bench := all,bench
+
+.PHONY: help quickstart test test-all check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make quickstart   tune a small neural network on handwritten digits (under a minute after installation)"
+	@echo "make test         the tests of everything that needs no large package"
+	@echo "make test-all     every test, the slow ones and thorough property tests included"
+	@echo "make check        ruff, mypy --strict, import contracts, module budget"
+	@echo "make bench        speed beside the peers, measured in one run; writes benchmarks/RESULTS.md"
+	@echo "make clean        remove the environment and all caches"
+
+quickstart: $(VENV)/.installed-quickstart
+	$(BIN)/python examples/quick_start.py
+
+test: $(VENV)/.installed-dev
+	$(PYTEST) -q -n 2 -m "not slow"
+
+test-all: $(VENV)/.installed-dev
+	$(PYTEST) -q -n 2 --hypothesis-profile=thorough
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/module_budget.py
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tunesmith needs Python 3.11 or newer, and $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV): tunesmith[$(EXTRAS_$*)] (once, about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS_$*)]'
+	@touch $@

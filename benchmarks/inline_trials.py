@@ -1,0 +1,92 @@
+"""Inline trials a second, one report each, two parameters at random: with a journal, with and without the default files.
+
+The peer's trials report one intermediate value, too. Its storages: in memory, SQLite, journal file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from _common import Row, main, measure, peer, scratch, stopwatch
+
+TRIALS = 2_000
+PEER_TRIALS = {"memory": 2_000, "sqlite": 100, "journal": 500}
+
+
+def ours(**options: Any) -> dict[str, float]:
+    import tunesmith as tune
+
+    def objective(config: dict[str, float]) -> None:
+        tune.report(loss=(config["x"] - 1) ** 2 + config["y"])
+
+    space = {"x": tune.uniform(-5, 5), "y": tune.loguniform(1e-3, 1)}
+    with scratch() as folder, stopwatch() as elapsed:
+        tune.run(
+            objective,
+            config=space,
+            num_samples=TRIALS,
+            metric="loss",
+            mode="min",
+            executor="inline",
+            seed=1,
+            verbose=0,
+            storage_path=str(folder),
+            **options,
+        )
+        seconds = elapsed()
+    return {"trials/s": TRIALS / seconds}
+
+
+def storage(kind: str, folder: Path) -> Any:
+    """One of the peer's storages."""
+    import optuna
+
+    if kind == "memory":
+        return optuna.storages.InMemoryStorage()
+    if kind == "sqlite":
+        return optuna.storages.RDBStorage(f"sqlite:///{folder}/study.db")
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
+
+
+def theirs(kind: str) -> dict[str, float]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def objective(trial: optuna.Trial) -> float:
+        loss = (trial.suggest_float("x", -5, 5) - 1) ** 2 + trial.suggest_float("y", 1e-3, 1, log=True)
+        trial.report(loss, 1)
+        return loss
+
+    count = PEER_TRIALS[kind]
+    with scratch() as folder:
+        study = optuna.create_study(storage=storage(kind, folder), sampler=optuna.samplers.RandomSampler(seed=1))
+        with stopwatch() as elapsed:
+            study.optimize(objective, n_trials=count)
+            seconds = elapsed()
+    return {"trials/s": count / seconds}
+
+
+def table(repeat: int) -> list[Row]:
+    found = measure(__file__, list(CASES), repeat)
+    peers = {"memory": "in memory", "sqlite": "SQLite", "journal": "journal file"}
+    rows = []
+    for case, what, target in (("bare", "journal only (loggers=())", 4_000), ("files", "journal and default files", 1_500)):
+        for kind, how in peers.items():
+            value, other = found[case]["trials/s"], found[f"optuna-{kind}"]["trials/s"]
+            rows.append(Row(f"inline trials/s, {what}", value, target=target, peer=peer("optuna", how), peer_value=other))
+    return rows
+
+
+CASES: dict[str, Callable[[], dict[str, float]]] = {
+    "bare": lambda: ours(loggers=()),
+    "files": ours,
+    "optuna-memory": lambda: theirs("memory"),
+    "optuna-sqlite": lambda: theirs("sqlite"),
+    "optuna-journal": lambda: theirs("journal"),
+}
+
+if __name__ == "__main__":
+    main(__file__, CASES, table)

@@ -1,0 +1,214 @@
+"""Tunesmith: hyperparameter search that feels like Ray Tune, weighs as little as Optuna, and survives any crash.
+
+Everything public is here, and loaded when it is first used::
+
+    import tunesmith as tune
+
+    def train(config):
+        for step in range(10):
+            tune.report(loss=(config["lr"] - 0.1) ** 2 / (step + 1))
+
+    analysis = tune.run(train, config={"lr": tune.loguniform(1e-4, 1)}, num_samples=20, metric="loss", mode="min")
+    print(analysis.best_config)
+
+Sub-modules (``tune.schedulers``, ``tune.search``, ``tune.stopper`` ...) need no import of their own.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing itself would be the heaviest import of all; type checkers know the name
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tunesmith.analysis import ExperimentAnalysis, Result, ResultGrid, open_experiment
+    from tunesmith.callback import Callback
+    from tunesmith.checkpoints import Checkpoint
+    from tunesmith.config import CheckpointConfig, FailureConfig, RunConfig, SyncConfig, TuneConfig
+    from tunesmith.create import create_scheduler, create_searcher
+    from tunesmith.errors import (
+        BugError,
+        ExecutorError,
+        Infeasible,
+        JournalCorrupt,
+        JournalError,
+        JournalLocked,
+        MetricError,
+        SerializationError,
+        SpaceError,
+        SpecError,
+        StorageFull,
+        TrialsFailed,
+        TrialStopped,
+        TuneError,
+        UserCodeError,
+    )
+    from tunesmith.experiment import Experiment
+    from tunesmith.registry import register_env, register_trainable
+    from tunesmith.resources import PlacementGroupFactory
+    from tunesmith.runner import run, run_experiments
+    from tunesmith.space import (
+        choice,
+        grid_search,
+        lograndint,
+        loguniform,
+        qlograndint,
+        qloguniform,
+        qrandint,
+        qrandn,
+        quniform,
+        randint,
+        randn,
+        require,
+        sample_from,
+        uniform,
+    )
+    from tunesmith.stopper import (
+        CombinedStopper,
+        EarlyStopping,
+        ExperimentPlateauStopper,
+        FunctionStopper,
+        MaximumIterationStopper,
+        NoopStopper,
+        Stopper,
+        TimeoutStopper,
+        TrialPlateauStopper,
+    )
+    from tunesmith.trainable import (
+        Trainable,
+        TuneContext,
+        checkpoint_dir,
+        get_checkpoint,
+        get_context,
+        get_trial_dir,
+        get_trial_id,
+        get_trial_name,
+        get_trial_resources,
+        is_session_enabled,
+        report,
+        with_parameters,
+        with_resources,
+    )
+    from tunesmith.tuner import Tuner
+
+__all__ = [
+    "BugError",
+    "Callback",
+    "Checkpoint",
+    "CheckpointConfig",
+    "CombinedStopper",
+    "EarlyStopping",
+    "ExecutorError",
+    "Experiment",
+    "ExperimentAnalysis",
+    "ExperimentPlateauStopper",
+    "FailureConfig",
+    "FunctionStopper",
+    "Infeasible",
+    "JournalCorrupt",
+    "JournalError",
+    "JournalLocked",
+    "MaximumIterationStopper",
+    "MetricError",
+    "NoopStopper",
+    "PlacementGroupFactory",
+    "Result",
+    "ResultGrid",
+    "RunConfig",
+    "SerializationError",
+    "SpaceError",
+    "SpecError",
+    "Stopper",
+    "StorageFull",
+    "SyncConfig",
+    "TimeoutStopper",
+    "Trainable",
+    "TrialPlateauStopper",
+    "TrialStopped",
+    "TrialsFailed",
+    "TuneConfig",
+    "TuneContext",
+    "TuneError",
+    "Tuner",
+    "UserCodeError",
+    "__version__",
+    "checkpoint_dir",
+    "choice",
+    "create_scheduler",
+    "create_searcher",
+    "get_checkpoint",
+    "get_context",
+    "get_trial_dir",
+    "get_trial_id",
+    "get_trial_name",
+    "get_trial_resources",
+    "grid_search",
+    "is_session_enabled",
+    "lograndint",
+    "loguniform",
+    "open_experiment",
+    "qlograndint",
+    "qloguniform",
+    "qrandint",
+    "qrandn",
+    "quniform",
+    "randint",
+    "randn",
+    "register_env",
+    "register_trainable",
+    "report",
+    "require",
+    "run",
+    "run_experiments",
+    "sample_from",
+    "uniform",
+    "with_parameters",
+    "with_resources",
+]
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "analysis": "ExperimentAnalysis Result ResultGrid open_experiment",
+    "callback": "Callback",
+    "checkpoints": "Checkpoint",
+    "config": "CheckpointConfig FailureConfig RunConfig SyncConfig TuneConfig",
+    "create": "create_scheduler create_searcher",
+    "errors": "BugError ExecutorError Infeasible JournalCorrupt JournalError JournalLocked MetricError SerializationError SpaceError "
+    "SpecError StorageFull TrialStopped TrialsFailed TuneError UserCodeError",
+    "experiment": "Experiment",
+    "registry": "register_env register_trainable",
+    "resources": "PlacementGroupFactory",
+    "runner": "run run_experiments",
+    "space": "choice grid_search lograndint loguniform qlograndint qloguniform qrandint qrandn quniform randint randn require "
+    "sample_from uniform",
+    "stopper": "CombinedStopper EarlyStopping ExperimentPlateauStopper FunctionStopper MaximumIterationStopper NoopStopper Stopper "
+    "TimeoutStopper TrialPlateauStopper",
+    "trainable": "Trainable TuneContext checkpoint_dir get_checkpoint get_context get_trial_dir get_trial_id get_trial_name "
+    "get_trial_resources is_session_enabled report with_parameters with_resources",
+    "tuner": "Tuner",
+}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
+_SUBMODULES = {
+    *("analysis", "callback", "checkpoints", "config", "errors", "executors", "experiment", "integration", "journal", "logger"),
+    *("progress", "registry", "resources", "result", "schedulers", "search", "session", "space", "stopper", "suggest", "testing"),
+    *("track", "trainable", "trial"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        from tunesmith.hints import did_you_mean
+
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{did_you_mean(name, [*_HOME, *_SUBMODULES])}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_SUBMODULES})

@@ -1,0 +1,326 @@
+"""Callbacks: hooks of the user's that follow the run, and the observer that calls each at its moment.
+
+Hooks are called on the loop's thread after the commit of what they are told about, so a callback never sees anything that a crash
+could take back. They read; what they change in a result reaches nobody else. One that raises is reported once and
+dropped: the run and the other callbacks go on.
+"""
+
+# ruff: noqa: ARG002 - arguments belong to the hooks, not every one needs them
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import sysconfig
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.core.events import AttemptStarted, CheckpointSaved, Reported
+from tunesmith.core.flat import ResultDict
+from tunesmith.core.ports import Record
+from tunesmith.core.trial import ERROR
+
+if TYPE_CHECKING:
+    from tunesmith.checkpoints.checkpoint import Checkpoint
+    from tunesmith.journal.trials import TrialBook, TrialInfo
+
+__all__ = ["HOOKS", "Callback", "CallbackObserver", "HookCaller"]
+
+_log = logging.getLogger("tunesmith")
+
+
+class Callback:
+    """Subclass it and define the hooks that you need; give instances to ``callbacks=[...]``.
+
+    In all hooks ``iteration`` counts the turns of the driver's loop, ``trials`` is a lazy read-only sequence of all trials (of
+    the finished ones only what is cheap to keep), ``trial`` is a read-only view with Ray's attribute names.
+
+    Example:
+        >>> class Best(Callback):
+        ...     def on_trial_complete(self, iteration, trials, trial, **info):
+        ...         print(trial.trial_id, trial.last_result.get("loss"))
+    """
+
+    def setup(self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any) -> None:
+        """Once, before the first trial. ``total_num_samples``: trials in all, grid included; None: not known."""
+
+    def on_step_begin(self, iteration: int, trials: Sequence[TrialInfo], **info: Any) -> None:
+        """Before the hooks of one turn of the loop."""
+
+    def on_step_end(self, iteration: int, trials: Sequence[TrialInfo], **info: Any) -> None:
+        """After the hooks of one turn of the loop."""
+
+    def on_trial_start(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
+        """An attempt of the trial runs: the first one, or a later one after a retry, a resume or an exploit."""
+
+    def on_trial_restore(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
+        """The attempt that is about to start goes on from a checkpoint. Comes before its ``on_trial_start``."""
+
+    def on_trial_save(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
+        """A checkpoint of the trial is safely stored."""
+
+    def on_trial_result(
+        self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, result: dict[str, Any], **info: Any
+    ) -> None:
+        """The trial reported. ``result`` is a copy for this callback alone; nested metrics by ``result["a"]["b"]`` or ``result["a/b"]``."""
+
+    def on_trial_complete(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
+        """The trial ended TERMINATED: it finished or was stopped."""
+
+    def on_trial_recover(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
+        """An attempt was lost and the trial will be tried again."""
+
+    def on_trial_error(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
+        """The trial ended in ERROR: no retry is left. ``trial.error`` says why."""
+
+    def on_checkpoint(
+        self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, checkpoint: Checkpoint, **info: Any
+    ) -> None:
+        """The same moment as :meth:`on_trial_save`, with the checkpoint."""
+
+    def on_experiment_end(self, trials: Sequence[TrialInfo], **info: Any) -> None:
+        """The run is over."""
+
+    def get_state(self) -> dict[str, Any] | None:
+        """What :meth:`set_state` is to get after a resume (JSON); None: nothing."""
+        return None
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """After a resume, before ``setup``: what :meth:`get_state` last returned."""
+
+
+HOOKS = (
+    "setup",
+    "on_step_begin",
+    "on_step_end",
+    "on_trial_start",
+    "on_trial_restore",
+    "on_trial_save",
+    "on_trial_result",
+    "on_trial_complete",
+    "on_trial_recover",
+    "on_trial_error",
+    "on_checkpoint",
+    "on_experiment_end",
+)
+"""Every hook, in the order in which a trial may meet them."""
+
+
+class HookCaller:
+    """Calls a hook of every callback that defines it; a callback that raises is reported once and dropped.
+
+    A callback with a true ``reads_only`` attribute promises not to change results and is given the original ones.
+
+    Args:
+        callbacks: objects with some of the hooks; they need not be subclasses of :class:`Callback`.
+        what: what to call them in messages.
+        advice: a sentence to add to the message when one is dropped.
+        failed: called with the callback and its exception when one is dropped.
+    """
+
+    def __init__(
+        self,
+        callbacks: Iterable[Any],
+        what: str = "callback",
+        advice: str = "",
+        failed: Callable[[Any, Exception], None] | None = None,
+    ) -> None:
+        self.callbacks = list(callbacks)
+        self._what, self._advice, self._failed = what, advice, failed
+        self._table: dict[str, list[tuple[Any, Callable[..., Any]]]] = {}
+        self._fill()
+
+    def has(self, hook: str) -> bool:
+        """Whether any callback defines ``hook``: what it would be given need not be made otherwise."""
+        return bool(self._table[hook])
+
+    def call(self, hook: str, *args: Any, trial: TrialInfo | None = None, **kwargs: Any) -> None:
+        """Call ``hook`` of all."""
+        if trial is not None:
+            kwargs["trial"] = trial
+        for callback, method in self._table[hook]:
+            self.one(callback, method, hook, trial, *args, **kwargs)
+
+    def result(self, trial: TrialInfo, row: ResultDict, **kwargs: Any) -> None:
+        """Call ``on_trial_result`` of all, each with its own copy of ``row``."""
+        for callback, method in self._table["on_trial_result"]:
+            own = row if getattr(callback, "reads_only", False) else _own(row)
+            self.one(callback, method, "on_trial_result", trial, trial=trial, result=own, **kwargs)
+
+    def one(self, callback: Any, method: Callable[..., Any], hook: str, trial: TrialInfo | None, *args: Any, **kwargs: Any) -> Any:
+        """Call one method, guarded."""
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:
+            self.drop(callback, hook, error, trial)
+            return None
+
+    def drop(self, callback: Any, hook: str, error: Exception, trial: TrialInfo | None = None) -> None:
+        """Report ``error`` and never call this callback again."""
+        if callback not in self.callbacks:
+            return
+        self.callbacks = [other for other in self.callbacks if other is not callback]
+        self._fill()
+        about = f" for trial {trial.trial_id}" if trial is not None else ""
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+        _log.warning(
+            "%s %s.%s raised %s at %s%s. It is not called any more; the run goes on.%s",
+            self._what, type(callback).__name__, hook, text, user_frame(error), about, self._advice and f" {self._advice}",
+            exc_info=(type(error), error, error.__traceback__) if _log.isEnabledFor(logging.DEBUG) else None,
+        )  # fmt: skip
+        if self._failed is not None:
+            self._failed(callback, error)
+
+    def _fill(self) -> None:
+        self._table = {hook: [(one, getattr(one, hook)) for one in self.callbacks if _defines(one, hook)] for hook in HOOKS}
+
+
+class CallbackObserver:
+    """An :class:`~tunesmith.core.ports.Observer` that turns committed records into hook calls.
+
+    Args:
+        callbacks: in the order in which they are called.
+        book: folds the records into trials; this observer's own, as it moves on record by record.
+        what, advice, failed: as in :class:`HookCaller`.
+
+    Example:
+        >>> observer = CallbackObserver([Callback()], book)        # doctest: +SKIP
+        >>> observer.setup(stop=None, num_samples=4)               # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        callbacks: Iterable[Any],
+        book: TrialBook,
+        what: str = "callback",
+        advice: str = "",
+        failed: Callable[[Any, Exception], None] | None = None,
+    ) -> None:
+        self.hooks = HookCaller(callbacks, what, advice, failed)
+        self.book = book
+        self.iteration = 0
+
+    def setup(self, states: Mapping[str, dict[str, Any]] | None = None, **info: Any) -> None:
+        """Give callbacks back their ``states`` (from an earlier :meth:`states`) and call ``setup(**info)``."""
+        for key, callback in self._keyed():
+            if states and key in states and _defines(callback, "set_state"):
+                self.hooks.one(callback, callback.set_state, "set_state", None, states[key])
+        self.hooks.call("setup", **info)
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """What the callbacks want to be kept. Keyed by class (and "#2" ... for further ones of a class), so order may change between runs."""
+        found = {}
+        for key, callback in self._keyed():
+            if _defines(callback, "get_state"):
+                state = self.hooks.one(callback, callback.get_state, "get_state", None)
+                if state is not None:
+                    found[key] = state
+        return found
+
+    def replay(self, records: Iterable[Record]) -> None:
+        """Fold records of earlier sessions without calling any hook."""
+        for record in records:
+            self.book.apply(record)
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """Call the hooks of one turn of the loop."""
+        self.iteration += 1
+        common = {"iteration": self.iteration, "trials": self.book.trials}
+        self.hooks.call("on_step_begin", **common)
+        for record in records:
+            self._record(record, common)
+        self.hooks.call("on_step_end", **common)
+
+    def close(self) -> None:
+        """The run is over: ``on_experiment_end``."""
+        self.hooks.call("on_experiment_end", trials=self.book.trials)
+
+    def _record(self, record: Record, common: dict[str, Any]) -> None:
+        # The book may forget a trial as it ends, so the views are taken before.
+        ended = [
+            (decision, self.book.held(decision.trial))
+            for decision in record.decisions
+            if decision.trial is not None and decision.do in ("end", "retry")
+        ]
+        trial = self.book.apply(record)
+        if not record.handled:
+            return
+        if trial is not None:
+            self._event(record, trial, common)
+        for decision, held in ended:
+            view = held or trial
+            if view is not None and view.number == decision.trial:
+                hook = "on_trial_recover" if decision.do == "retry" else "on_trial_error" if view.status == ERROR else "on_trial_complete"
+                self.hooks.call(hook, trial=view, **common)
+
+    def _event(self, record: Record, trial: TrialInfo, common: dict[str, Any]) -> None:
+        event, hooks = record.event, self.hooks
+        if type(event) is Reported:
+            if hooks.has("on_trial_result"):
+                hooks.result(trial, trial.last_result, **common)
+            if event.checkpoint is not None:
+                self._saved(trial, common)
+        elif type(event) is AttemptStarted:
+            if event.attempt > 0 and trial.checkpoint_id is not None:
+                hooks.call("on_trial_restore", trial=trial, **common)
+            hooks.call("on_trial_start", trial=trial, **common)
+        elif type(event) is CheckpointSaved:
+            self._saved(trial, common)
+
+    def _saved(self, trial: TrialInfo, common: dict[str, Any]) -> None:
+        self.hooks.call("on_trial_save", trial=trial, **common)
+        if self.hooks.has("on_checkpoint"):
+            self.hooks.call("on_checkpoint", trial=trial, checkpoint=trial.checkpoint, **common)
+
+    def _keyed(self) -> list[tuple[str, Any]]:
+        counts: dict[str, int] = {}
+        keyed = []
+        for callback in self.hooks.callbacks:
+            name = type(callback).__name__
+            counts[name] = counts.get(name, 0) + 1
+            keyed.append((name if counts[name] == 1 else f"{name}#{counts[name]}", callback))
+        return keyed
+
+
+def user_frame(error: BaseException) -> str:
+    """``file:line`` of the innermost frame in the user's own code, as in ``train.py:42``; of the innermost one if there is none."""
+    here = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    foreign = (here, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
+    place = last = "?"
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        last = f"{os.path.basename(name)}:{trace.tb_lineno}"
+        if not name.startswith(foreign):
+            place = last
+        trace = trace.tb_next
+    return last if place == "?" else place
+
+
+def _defines(callback: Any, hook: str) -> bool:
+    method = getattr(callback, hook, None)
+    return callable(method) and getattr(method, "__func__", method) is not getattr(Callback, hook)
+
+
+def _own(row: ResultDict) -> ResultDict:
+    """A copy of a row that shares nothing mutable with it."""
+    copied = row.copy()
+    config = copied.get("config")
+    if config is not None:
+        copied["config"] = _copy(config)
+    return copied
+
+
+def _copy(value: Any) -> Any:
+    """A deep copy of dicts and lists; other objects as they are where they cannot be copied."""
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_copy(inner) for inner in value]
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value

@@ -1,0 +1,261 @@
+"""Carrying out decisions on the state. Each function changes the state and appends the commands that follow; none decides.
+
+Handlers yield decisions, the controller applies them here one by one, so that a recorded decision can stand in for a computed
+one when a journal is replayed by changed code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tunesmith.core import commands as cmd
+from tunesmith.core.retention import Saved, superfluous
+from tunesmith.core.state import State
+from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED, Exploit, Trial
+
+__all__ = ["apply", "keep", "release_attempt"]
+
+
+def release_attempt(state: State, trial: Trial) -> None:
+    """The trial's attempt is gone: its resources, timers and the pin on what it loaded go too."""
+    state.release(trial)
+    if state.timers:
+        state.disarm(f"deadline:{trial.number}")
+        state.disarm(f"silence:{trial.number}")
+    if trial.loaded is not None:
+        state.unpin(trial.loaded)
+        trial.loaded = None
+    state.warm.discard(trial.number)
+    trial.started = False
+    trial.saving = False
+    trial.owed = ""
+
+
+def keep(state: State, trial: Trial, saved: Saved) -> None:
+    """A checkpoint of the trial became durable: it is the new base, and retention says which older ones may go."""
+    settings = state.settings
+    if trial.borrowed and trial.base is not None:
+        state.unpin(trial.base.id)
+    trial.base, trial.borrowed = saved, False
+    trial.saving = False
+    trial.saved.append(saved)
+    gone = set(superfluous(trial.saved, settings.num_to_keep, settings.score_order))
+    if gone:
+        trial.saved = [one for one in trial.saved if one.id not in gone]
+        for checkpoint in sorted(gone):
+            state.doom(checkpoint)
+
+
+def _arm_deadlines(state: State, trial: Trial) -> None:
+    settings = state.settings
+    if settings.max_trial_s is not None:
+        state.arm(f"deadline:{trial.number}", state.now + settings.max_trial_s)
+    if settings.max_silence_s is not None:
+        state.arm(f"silence:{trial.number}", state.now + settings.max_silence_s)
+
+
+def _launch(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    warm = trial.mode == "warm"
+    if not warm:
+        trial.restore = trial.base
+    state.move(trial, RUNNING)
+    trial.mode = ""
+    state.hold(trial)
+    _arm_deadlines(state, trial)
+    if warm:
+        state.warm.discard(trial.number)
+        trial.owed = "continue"
+        state.out.append(cmd.Continue(trial.number, trial.attempt))
+        return
+    trial.owed = "launch"
+    if trial.restore is not None:
+        trial.loaded = trial.restore.id
+        state.pin(trial.loaded)
+    state.out.append(state.launch_command(trial))
+
+
+def _continue(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    trial.owed = "continue"
+    state.out.append(cmd.Continue(trial.number, trial.attempt))
+
+
+def _pause(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    mode = decision.data["mode"]
+    if trial.status == PENDING:
+        state.move(trial, PAUSED)
+        trial.mode = "rerun" if trial.base is None else "cold"
+        return
+    trial.owed = trial.mode = mode
+    state.out.append(cmd.Pause(trial.number, trial.attempt, mode))
+    if mode == "warm":
+        state.warm.add(trial.number)
+        state.release(trial)
+        state.disarm(f"deadline:{trial.number}")
+        state.disarm(f"silence:{trial.number}")
+        state.move(trial, PAUSED)
+    else:
+        trial.then = "pause"
+        trial.reason = decision.reason
+
+
+def _paused(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    """The attempt of a trial that was to be paused (cold, rerun) is gone."""
+    trial.attempt += 1
+    trial.then = ""
+    trial.mode = "rerun" if trial.base is None else "cold"
+    _charge(trial, decision)
+    if trial.status != PAUSED:
+        state.move(trial, PAUSED)
+
+
+def _stop(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    """End the running (or warm) attempt in an orderly way; ``then`` says what comes after."""
+    data = decision.data
+    trial.then = data.get("then", "end")
+    trial.outcome = data.get("outcome", "stopped")
+    trial.reason = decision.reason
+    trial.mode = ""
+    if not trial.owed.startswith("kill:"):
+        save = state.settings.save_at_end and trial.then in ("end", "interrupt") and trial.started
+        trial.owed = "stop+save" if save else "stop"
+        state.out.append(cmd.Stop(trial.number, trial.attempt, save=save))
+
+
+def _kill(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    outcome = decision.data["outcome"]
+    trial.owed = f"kill:{outcome}"
+    trial.reason = decision.reason
+    state.out.append(cmd.Kill(trial.number, trial.attempt, outcome))
+
+
+def _save(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    trial.saving = True
+    state.out.append(cmd.Save(trial.number, trial.attempt))
+
+
+def _charge(trial: Trial, decision: cmd.Decision) -> None:
+    if decision.data.get("charge"):
+        kind = decision.data["outcome"]
+        trial.failures[kind] = trial.failures.get(kind, 0) + 1
+
+
+def _retry(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    """A new attempt of the same trial, from its newest checkpoint (or from scratch)."""
+    trial.attempt += 1
+    trial.then = ""
+    trial.mode = ""
+    _charge(trial, decision)
+    if trial.status != PENDING:
+        state.move(trial, PENDING)
+    state.enqueue(trial)
+
+
+def _exploit(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    """The trial will go on with other values from the source's checkpoint: one record, the checkpoint pinned."""
+    data = decision.data
+    source = state.trials[data["source"]]
+    exploit = Exploit(source.number, data.get("values"), data)
+    trial.exploit = exploit
+    trial.reason = decision.reason
+    if source.base is not None and not source.saving:
+        exploit.checkpoint = source.base
+        state.pin(exploit.checkpoint.id)
+    else:
+        source.waiters.append(trial.number)
+        state.arm(f"exploit:{trial.number}", state.now + state.settings.exploit_wait_s)
+    if exploit.values is None:
+        exploit.data = {**data, "source_values": source.values}
+        state.out.append(cmd.Explore(trial.number, source.number, source.values, exploit.data))
+    if trial.status == RUNNING or (trial.status == PAUSED and trial.mode == "warm"):
+        trial.then = "exploit"
+        trial.mode = ""
+        trial.owed = "stop"
+        state.out.append(cmd.Stop(trial.number, trial.attempt))
+    elif trial.status == PAUSED:
+        state.move(trial, PENDING)
+        trial.mode = ""
+
+
+def _exploited(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    """Everything an exploit needs is there: the trial is ready for its new attempt."""
+    exploit = trial.exploit
+    assert exploit is not None and exploit.values is not None and exploit.checkpoint is not None
+    state.disarm(f"exploit:{trial.number}")
+    if trial.borrowed and trial.base is not None:
+        state.unpin(trial.base.id)
+    trial.values = exploit.values
+    trial.base, trial.borrowed = exploit.checkpoint, True  # the exploit's pin is now the base's
+    trial.iteration = trial.frontier = exploit.checkpoint.iteration
+    trial.time_total = exploit.checkpoint.time_total
+    trial.exploit = None
+    state.enqueue(trial)
+
+
+def _skip(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    """An exploit that cannot be: the trial goes on from its own newest checkpoint."""
+    exploit = trial.exploit
+    state.disarm(f"exploit:{trial.number}")
+    if exploit is not None:
+        if exploit.checkpoint is not None:
+            state.unpin(exploit.checkpoint.id)
+        source = state.trials.get(exploit.source)
+        if source is not None and trial.number in source.waiters:
+            source.waiters.remove(trial.number)
+    trial.exploit = None
+    if trial.status == PENDING:
+        state.enqueue(trial)
+
+
+def _end(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    if trial.exploit is not None:
+        _skip(state, trial, decision)
+    if trial.borrowed and trial.base is not None:
+        state.unpin(trial.base.id)
+    if decision.data["outcome"] == "infeasible":
+        state.infeasible += 1
+    state.retire(trial, TERMINATED if decision.data["status"] == TERMINATED else ERROR)
+
+
+def _halt(state: State, decision: cmd.Decision) -> None:
+    """The experiment ends: nothing is launched or suggested any more."""
+    state.stopping = decision.reason
+    state.kind = decision.data["kind"]
+    state.asked = 0
+    for timer in [name for name in state.timers if name == "budget" or name.startswith("exploit:")]:
+        state.disarm(timer)
+
+
+def _finish(state: State, decision: cmd.Decision) -> None:
+    state.finished = decision.reason
+    for timer in list(state.timers):
+        state.disarm(timer)
+    state.out.append(cmd.Finish(decision.reason))
+
+
+_TRIAL: dict[str, Callable[[State, Trial, cmd.Decision], None]] = {
+    "launch": _launch,
+    "continue": _continue,
+    "pause": _pause,
+    "paused": _paused,
+    "stop": _stop,
+    "kill": _kill,
+    "save": _save,
+    "retry": _retry,
+    "exploit": _exploit,
+    "exploited": _exploited,
+    "skip": _skip,
+    "end": _end,
+}
+_EXPERIMENT: dict[str, Callable[[State, cmd.Decision], None]] = {"halt": _halt, "finish": _finish}
+
+
+def apply(state: State, decision: cmd.Decision) -> None:
+    """Apply one decision.
+
+    Raises:
+        KeyError: no such decision, or no such live trial.
+    """
+    if decision.trial is None:
+        _EXPERIMENT[decision.do](state, decision)
+    else:
+        _TRIAL[decision.do](state, state.trials[decision.trial], decision)

@@ -1,0 +1,234 @@
+"""The state that the controller folds events into, and the commands that it owes.
+
+Everything here is plain data. Nothing grows with the number of ended trials but one byte each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunesmith.core import commands as cmd
+from tunesmith.core.placement import Pool, Request, request_of
+from tunesmith.core.policy import Breaker
+from tunesmith.core.settings import Settings
+from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED, Trial
+
+__all__ = ["State"]
+
+_CODES = {TERMINATED: 1, ERROR: 2}
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that decisions depend on, but for the scheduler's own state.
+
+    Args:
+        session: -1 before the first ``ExperimentStarted``.
+        trials: the live ones by number; ``ended``: one byte per number (0 live, 1 TERMINATED, 2 ERROR).
+        running: numbers that hold resources; ``paused``: numbers in order of pausing; ``warm``: those of
+            them whose attempt is blocked in ``report``.
+        queues: for each request, a heap of pending numbers that are ready; stale entries are skipped when met.
+        asked: suggestions asked for and not answered.
+        stopping: why the experiment is ending ("" while it is not); ``kind``: stop, budget, breaker, fail_fast, metric, drain.
+        pins: checkpoint id -> how many need it; ``doomed``: superfluous ones that are still pinned.
+        out: commands of the event in hand.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    session: int = -1
+    now: float = 0.0
+    trials: dict[int, Trial] = field(default_factory=dict)
+    ended: bytearray = field(default_factory=bytearray)
+    running: set[int] = field(default_factory=set)
+    paused: dict[int, None] = field(default_factory=dict)
+    warm: set[int] = field(default_factory=set)
+    queues: dict[Request, list[int]] = field(default_factory=dict)
+    pool: Pool = field(default_factory=Pool)
+    slots: int | None = None
+    default_request: Request = ()
+    asked: int = 0
+    infeasible: int = 0
+    exhausted: str = ""
+    stopping: str = ""
+    kind: str = ""
+    finished: str = ""
+    objective_seen: bool = False
+    breaker: Breaker = field(default_factory=Breaker)
+    timers: dict[str, float] = field(default_factory=dict)
+    pins: dict[str, int] = field(default_factory=dict)
+    doomed: set[str] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((PENDING, RUNNING, PAUSED, TERMINATED, ERROR), 0))
+    late: int = 0
+    out: list[cmd.Command] = field(default_factory=list)
+
+    # -- trials ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next suggestion gets."""
+        return len(self.ended)
+
+    def add(self, number: int, values: dict[str, Any], resources: dict[str, float] | None) -> Trial:
+        """A new PENDING trial."""
+        if resources is None:
+            wanted, request = self.settings.resources, self.default_request
+        else:
+            wanted, request = resources, request_of(resources)
+        trial = Trial(number, values, wanted, request)
+        self.ended.append(0)
+        self.trials[number] = trial
+        self.counts[PENDING] += 1
+        return trial
+
+    def move(self, trial: Trial, status: str) -> None:
+        """Change a live trial's status and the counts."""
+        self.counts[trial.status] -= 1
+        self.counts[status] += 1
+        if trial.status == PAUSED:
+            self.paused.pop(trial.number, None)
+        if status == PAUSED:
+            self.paused[trial.number] = None
+        trial.status = status
+
+    def retire(self, trial: Trial, status: str) -> None:
+        """The trial is over: only its status stays."""
+        self.move(trial, status)
+        self.ended[trial.number] = _CODES[status]
+        del self.trials[trial.number]
+
+    def enqueue(self, trial: Trial) -> None:
+        """A PENDING trial is ready to be launched."""
+        heapq.heappush(self.queues.setdefault(trial.request, []), trial.number)
+
+    def heads(self) -> list[Trial]:
+        """The first pending trial of each kind of request that fits now, in order of number."""
+        found = []
+        empty = []
+        for request, heap in self.queues.items():
+            while heap and not self._ready(heap[0], request):
+                heapq.heappop(heap)
+            if not heap:
+                empty.append(request)
+            elif self.pool.fits(request):
+                found.append(self.trials[heap[0]])
+        for request in empty:
+            del self.queues[request]
+        return found if len(found) < 2 else sorted(found, key=lambda trial: trial.number)
+
+    def _ready(self, number: int, request: Request) -> bool:
+        trial = self.trials.get(number)
+        return trial is not None and trial.status == PENDING and trial.exploit is None and trial.request == request
+
+    # -- resources, pins, timers -----------------------------------------------------------------------------------------
+
+    def hold(self, trial: Trial) -> None:
+        """Take what the trial needs."""
+        trial.gpus = self.pool.take(trial.request)
+        trial.holds = True
+        self.running.add(trial.number)
+
+    def release(self, trial: Trial) -> None:
+        """Give back what the trial holds."""
+        if trial.holds:
+            self.pool.give(trial.request, trial.gpus)
+            trial.holds = False
+            trial.gpus = ()
+            self.running.discard(trial.number)
+
+    def pin(self, checkpoint: str) -> None:
+        """Something needs this checkpoint."""
+        self.pins[checkpoint] = self.pins.get(checkpoint, 0) + 1
+
+    def unpin(self, checkpoint: str) -> None:
+        """It needs it no longer; a doomed one goes when nobody does."""
+        left = self.pins.get(checkpoint, 0) - 1
+        if left > 0:
+            self.pins[checkpoint] = left
+            return
+        self.pins.pop(checkpoint, None)
+        if checkpoint in self.doomed:
+            self.doomed.discard(checkpoint)
+            self.out.append(cmd.DeleteCheckpoint(checkpoint))
+
+    def doom(self, checkpoint: str) -> None:
+        """Superfluous: delete it now, or when the last pin goes."""
+        if self.pins.get(checkpoint):
+            self.doomed.add(checkpoint)
+        else:
+            self.out.append(cmd.DeleteCheckpoint(checkpoint))
+
+    def arm(self, timer: str, at: float) -> None:
+        """Set a timer."""
+        self.timers[timer] = at
+        self.out.append(cmd.SetTimer(timer, at))
+
+    def disarm(self, timer: str) -> None:
+        """Cancel a timer, if it is set."""
+        if self.timers.pop(timer, None) is not None:
+            self.out.append(cmd.SetTimer(timer, None))
+
+    # -- what is owed ----------------------------------------------------------------------------------------------------
+
+    def launch_command(self, trial: Trial) -> cmd.Launch:
+        """The ``Launch`` of the trial's present attempt."""
+        start = trial.restore
+        return cmd.Launch(
+            trial.number,
+            trial.attempt,
+            trial.values,
+            start.id if start else None,
+            start.iteration if start else 0,
+            start.time_total if start else 0.0,
+            trial.resources,
+            trial.gpus,
+        )
+
+    def owed(self, trial: Trial) -> cmd.Command | None:
+        """The last command sent for the trial's attempt, if no event has confirmed it."""
+        number, attempt, owed = trial.number, trial.attempt, trial.owed
+        if owed == "launch":
+            return self.launch_command(trial)
+        if owed == "continue":
+            return cmd.Continue(number, attempt)
+        if owed in ("warm", "cold", "rerun"):
+            return cmd.Pause(number, attempt, owed)
+        if owed.startswith("stop"):
+            return cmd.Stop(number, attempt, save=owed == "stop+save")
+        if owed.startswith("kill:"):
+            return cmd.Kill(number, attempt, owed[5:])
+        return None
+
+    def wanted(self) -> Iterator[cmd.Command]:
+        """Every command that no event has confirmed yet, derived from the state alone."""
+        for trial in self.trials.values():
+            command = self.owed(trial)
+            if command is not None:
+                yield command
+            if trial.saving:
+                yield cmd.Save(trial.number, trial.attempt)
+            exploit = trial.exploit
+            if exploit is not None and exploit.values is None and not self.stopping:
+                source = exploit.data.get("source_values", {})
+                yield cmd.Explore(trial.number, exploit.source, source, exploit.data)
+        if self.asked:
+            yield cmd.Suggest(self.asked, self.next_number)
+        for timer, at in self.timers.items():
+            yield cmd.SetTimer(timer, at)
+        if self.finished:
+            yield cmd.Finish(self.finished)
+
+    def digest(self, *more: object) -> str:
+        """A hash of all of it (but the clock and the count of late events), and of ``more``: equal states, equal digests."""
+        trials = [repr(self.trials[number]) for number in sorted(self.trials)]
+        queues = sorted((request, sorted(n for n in set(heap) if self._ready(n, request))) for request, heap in self.queues.items())
+        parts = (
+            self.settings, self.session, trials, bytes(self.ended), sorted(self.running), list(self.paused), sorted(self.warm),
+            [pair for pair in queues if pair[1]], self.pool.totals, sorted(self.pool.used.items()), self.pool.cards, self.slots, self.asked,
+            self.infeasible, self.exhausted, self.stopping, self.kind, self.finished, self.objective_seen, self.breaker,
+            sorted(self.timers.items()), sorted(self.pins.items()), sorted(self.doomed), sorted(self.counts.items()), more,
+        )  # fmt: skip
+        return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,92 @@
+"""A live trial as the core knows it. Ended ones leave nothing but their status behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunesmith.core.placement import Request
+from tunesmith.core.retention import Saved
+
+__all__ = ["ERROR", "LIVE", "PAUSED", "PENDING", "RUNNING", "TERMINATED", "Exploit", "Trial"]
+
+PENDING = "PENDING"
+RUNNING = "RUNNING"
+PAUSED = "PAUSED"
+TERMINATED = "TERMINATED"
+ERROR = "ERROR"
+LIVE = (PENDING, RUNNING, PAUSED)
+
+
+@dataclass(slots=True)
+class Exploit:
+    """An exploit under way: ``trial`` will go on with ``values`` from the source's checkpoint, once both are there.
+
+    The checkpoint stays pinned from the moment it is known until the new attempt has reported (or ended).
+    """
+
+    source: int
+    values: dict[str, Any] | None
+    data: dict[str, Any]
+    checkpoint: Saved | None = None
+
+
+@dataclass(slots=True)
+class Trial:
+    """State of one live trial; schedulers see it as a read-only :class:`~tunesmith.core.ports.TrialView`.
+
+    Args:
+        attempt: number of the running (or next) attempt, from 0.
+        started: the attempt's user code runs.
+        owed: the last command sent for the attempt that no event has confirmed: "", launch, continue, warm, cold, rerun,
+            stop, kill:<outcome>. A later one replaces an earlier one.
+        then: what follows when the attempt ends: "" (decide by its outcome), end, pause, exploit, interrupt.
+        outcome, reason: of a stop under way.
+        iteration, time_total, metrics: of the newest report.
+        frontier: the highest iteration that the scheduler has been shown; repeats after a rewind are not shown again.
+        mode: how it is paused: warm, cold or rerun.
+        saved: the trial's own durable checkpoints that retention has not let go, oldest first.
+        base: where a next attempt would start: the newest own checkpoint, or (``borrowed``, pinned) the one of an exploit.
+        restore: where the present attempt started; ``loaded``: its id, pinned until the attempt has reported.
+        failures: outcome class -> how often.
+        waiters: trials whose exploit waits for this one's next checkpoint.
+    """
+
+    number: int
+    values: dict[str, Any]
+    resources: dict[str, float]
+    request: Request
+    status: str = PENDING
+    attempt: int = 0
+    started: bool = False
+    owed: str = ""
+    then: str = ""
+    outcome: str = ""
+    reason: str = ""
+    iteration: int = 0
+    time_total: float = 0.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    objective_seen: bool = False
+    frontier: int = 0
+    mode: str = ""
+    gpus: tuple[tuple[int, float], ...] = ()
+    holds: bool = False
+    saved: list[Saved] = field(default_factory=list)
+    base: Saved | None = None
+    borrowed: bool = False
+    restore: Saved | None = None
+    loaded: str | None = None
+    saving: bool = False
+    exploit: Exploit | None = None
+    waiters: list[int] = field(default_factory=list)
+    failures: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Id of the checkpoint that the trial would go on from."""
+        return self.base.id if self.base is not None else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether an attempt of this trial exists somewhere: running, or blocked in ``report``."""
+        return self.status == RUNNING or (self.status == PAUSED and (self.mode == "warm" or self.then != ""))

@@ -1,0 +1,70 @@
+"""Schedulers and searchers by name, as in ``run(scheduler="fifo")``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.errors import SpecError
+from tunesmith.hints import did_you_mean, refuse_unknown
+
+if TYPE_CHECKING:
+    from tunesmith.schedulers.base import Scheduler
+    from tunesmith.search.base import Searcher
+
+__all__ = ["SCHEDULERS", "SEARCHERS", "create_scheduler", "create_searcher"]
+
+SCHEDULERS: Mapping[str, str] = {"fifo": "tunesmith.schedulers:FIFOScheduler"}
+SEARCHERS: Mapping[str, str] = {
+    "random": "tunesmith.search:BasicVariantGenerator",
+    "variant_generator": "tunesmith.search:BasicVariantGenerator",
+}
+
+
+def create_scheduler(scheduler: str, **options: Any) -> Scheduler:
+    """The scheduler of that name, made with ``options``.
+
+    Args:
+        scheduler: one of :data:`SCHEDULERS`.
+        options: keyword arguments of its constructor.
+
+    Raises:
+        SpecError: no such scheduler, or no such option.
+
+    Example:
+        >>> type(create_scheduler("fifo")).__name__
+        'FIFOScheduler'
+    """
+    return _create("scheduler", SCHEDULERS, scheduler, options)  # type: ignore[no-any-return]
+
+
+def create_searcher(search_alg: str, **options: Any) -> Searcher:
+    """The searcher of that name, made with ``options``.
+
+    Args:
+        search_alg: one of :data:`SEARCHERS`.
+        options: keyword arguments of its constructor.
+
+    Raises:
+        SpecError: no such searcher, or no such option.
+
+    Example:
+        >>> type(create_searcher("random")).__name__
+        'BasicVariantGenerator'
+    """
+    return _create("search_alg", SEARCHERS, search_alg, options)  # type: ignore[no-any-return]
+
+
+def _create(what: str, table: Mapping[str, str], name: str, options: Mapping[str, Any]) -> Any:
+    target = table.get(name.lower()) if isinstance(name, str) else None
+    if target is None:
+        raise SpecError(f"{what}={name!r} is not known.{did_you_mean(str(name), table)} Known names: {', '.join(sorted(table))}.")
+    module, _, attribute = target.partition(":")
+    cls = getattr(importlib.import_module(module), attribute)
+    import inspect
+
+    parameters = inspect.signature(cls).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        refuse_unknown(f"{what} {name!r} ({cls.__name__})", options, [parameter.name for parameter in parameters])
+    return cls(**options)

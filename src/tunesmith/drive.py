@@ -1,0 +1,285 @@
+"""The only loop: takes what happened, lets the core decide, commits, and then carries out.
+
+Per turn: stamp -> drop what is stale or repeated -> ask the user's stop functions -> ``controller.handle`` (pure) -> one commit of
+events, decisions and reasons -> carry out the commands -> tell the observers. Nothing leaves the process before its cause is
+committed. A turn may run nested inside ``executor.poll`` (executors on this thread call ``deliver`` from inside ``report``).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.blame import describe_exception
+from tunesmith.core import commands as cmd
+from tunesmith.core import events as ev
+from tunesmith.core.controller import Controller
+from tunesmith.core.flat import ResultDict
+from tunesmith.core.ports import Clock, Journal, Observer, Record
+from tunesmith.core.rounds import Rounds
+from tunesmith.errors import PoisonEvent, TuneError, UserCodeError
+from tunesmith.executors.base import CONTINUE, PAUSE, STOP, Assignment, Executor
+
+if TYPE_CHECKING:
+    from tunesmith.checkpoints.store import LocalStore
+    from tunesmith.search.host import SearchHost
+    from tunesmith.stopper import Stopper
+
+__all__ = ["Drive"]
+
+
+@dataclass(slots=True)
+class Drive:
+    """Drives one session of one experiment.
+
+    Args:
+        assign: makes the assignment for a ``Launch``: resolved configuration, names, paths.
+        stopper: the user's stop criteria, or None.
+        explore: the scheduler's own exploration: (source values, data) -> new values.
+        warn: shows one line to the user.
+
+    Attributes:
+        failure: the error that the session ends with, if any.
+    """
+
+    controller: Controller
+    journal: Journal
+    executor: Executor
+    host: SearchHost
+    clock: Clock
+    store: LocalStore
+    assign: Callable[[cmd.Launch], Assignment]
+    trial_id: Callable[[int], str]
+    warn: Callable[[str], None]
+    stopper: Stopper | None = None
+    explore: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
+    observers: list[Observer] = field(default_factory=list)
+    rounds: Rounds | None = None
+    failure: BaseException | None = None
+    finished: bool = False
+    _inbox: deque[ev.Event] = field(default_factory=deque)
+    _timers: dict[str, float] = field(default_factory=dict)
+    _due: list[tuple[float, str]] = field(default_factory=list)
+
+    # -- the loop --------------------------------------------------------------------------------------------------------
+
+    def run(self, first: Sequence[ev.Event]) -> None:
+        """Run until the controller says that nothing is left to do.
+
+        Args:
+            first: the session's first events: ``ExperimentStarted``, ``CapacityChanged``, what was lost.
+
+        Raises:
+            TuneError: see :attr:`failure`; everything committed is safe.
+        """
+        self.deliver(first)
+        while not self.finished and self.failure is None:
+            ready = [*self._timers_due(), *self.host.poll()]
+            if not ready and not self._inbox:
+                ready = self._released(self.executor.poll(self._patience()))
+            if ready or self._inbox:
+                self.deliver(ready)
+            elif self.stopper is not None:
+                self._ask_stop_all()
+        if self.failure is not None:
+            raise self.failure
+
+    def ask(self, event: ev.Event) -> None:
+        """Put an event of the user's (stop, pause) into the loop. From any thread, and from signal handlers."""
+        self._inbox.append(event)
+        self.executor.wake()
+
+    def deliver(self, events: Sequence[ev.Event]) -> None:
+        """One turn. Never raises: what goes wrong ends the run (:attr:`failure`), and every attempt is then stopped."""
+        if self.failure is not None or self.finished:
+            return
+        try:
+            self._turn(events)
+        except TuneError as error:
+            self.failure = error
+        except Exception as error:
+            self.failure = PoisonEvent(f"the run's own loop failed: {describe_exception(error)}; the journal is intact, please report this")
+            self.failure.__cause__ = error
+
+    def _turn(self, events: Sequence[ev.Event]) -> None:
+        controller, host = self.controller, self.host
+        queue: deque[ev.Event] = deque(events)
+        while self._inbox:
+            queue.append(self._inbox.popleft())
+        now = self.clock.now()
+        records: list[Record] = []
+        commands: list[cmd.Command] = []
+        while queue:
+            event = queue.popleft()
+            event.at = now
+            if not self._admit(event, commands):
+                continue
+            try:
+                decisions, owed = controller.handle(event)
+            except Exception as error:
+                self._poison(records, [event, *queue], error)
+                return
+            record = Record(event, decisions)
+            records.append(record)
+            host.observe(record)
+            for command in owed:
+                if type(command) is cmd.Suggest:
+                    host.request(command.n, command.first)
+                    queue.extend(host.poll())
+                else:
+                    commands.append(command)
+        if records:
+            self.journal.append(records)
+        for command in commands:
+            self._carry_out(command)
+        if records:
+            self._tell(records)
+            if self.stopper is not None:
+                self._ask_stop_all()
+
+    def _admit(self, event: ev.Event, commands: list[cmd.Command]) -> bool:
+        """Whether the event is news; asks the user's stop criteria about a report that is."""
+        if not self.controller.accepts(event):
+            if isinstance(event, ev.Reported):
+                reply = self.controller.reply(event)
+                if reply is not None:
+                    commands.append(reply)
+            self.controller.state.late += 1
+            return False
+        if self.stopper is not None and isinstance(event, ev.Reported):
+            try:
+                event.verdict = self._verdict(event)
+            except Exception as error:
+                self._blame("a stop criterion", error)
+        return True
+
+    def _verdict(self, event: ev.Reported) -> str | None:
+        assert self.stopper is not None
+        result = ResultDict(event.metrics)
+        result["trial_id"] = trial_id = self.trial_id(event.trial)
+        return self.stopper.verdict(trial_id, result)
+
+    def remember(self, event: ev.Reported) -> None:
+        """Show the stop criteria a report of an earlier session, so that they count on from it; the verdict is on record."""
+        self._verdict(event)
+
+    def _ask_stop_all(self) -> None:
+        stopper = self.stopper
+        if stopper is None or self.controller.state.stopping:
+            return
+        try:
+            over = stopper.stop_all()
+            reason = stopper.reason() if over else ""
+        except Exception as error:
+            self._blame("Stopper.stop_all", error)
+            return
+        if over:
+            self._inbox.append(ev.StopRequested(reason))
+
+    def _blame(self, what: str, error: Exception) -> None:
+        """Code of the user's that belongs to no single trial raised: drain, and end with its error; a resume goes on."""
+        self.stopper = None
+        text = f"{what} raised {describe_exception(error)}. The run was stopped; mend it and continue with resume=True."
+        self._inbox.append(ev.StopRequested(text, drain=True))
+
+    def _poison(self, records: list[Record], rest: list[ev.Event], error: Exception) -> None:
+        """``handle`` raised: commit what was handled, and the rest marked unhandled, so that the fold skips it."""
+        now = rest[0].at
+        for event in rest:
+            event.at = now
+        self.journal.append([*records, *(Record(event, handled=False) for event in rest)], durable=True)
+        trial = getattr(rest[0], "trial", None)
+        whose = f" of trial {self.trial_id(trial)}" if trial is not None else ""
+        self.failure = PoisonEvent(
+            f"handling {type(rest[0]).__name__}{whose} raised {describe_exception(error)}. Everything before it is kept; "
+            f"the experiment can be opened, and continued with resume=True once the code is mended."
+        )
+        self.failure.__cause__ = error
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        for observer in tuple(self.observers):
+            try:
+                observer.committed(records)
+            except Exception as error:
+                self.observers.remove(observer)
+                self.warn(f"{type(observer).__name__} failed and is off for the rest of the run: {describe_exception(error)}")
+
+    def _released(self, events: list[ev.Event]) -> list[ev.Event]:
+        return events if self.rounds is None else self.rounds.offer(events, self.controller.alive())
+
+    # -- commands --------------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, command: cmd.Command) -> None:
+        executor = self.executor
+        match command:
+            case cmd.Continue(trial, attempt):
+                executor.answer(trial, attempt, CONTINUE)
+            case cmd.Launch():
+                executor.launch(self.assign(command))
+            case cmd.Stop(trial, attempt, save):
+                executor.answer(trial, attempt, STOP, save=save)
+            case cmd.Pause(trial, attempt, mode):
+                executor.answer(trial, attempt, PAUSE, mode=mode)
+            case cmd.Kill(trial, attempt, outcome):
+                executor.kill(trial, attempt, outcome)
+            case cmd.Save(trial, attempt):
+                executor.save(trial, attempt)
+            case cmd.SetTimer(timer, at):
+                self._set_timer(timer, at)
+            case cmd.DeleteCheckpoint(checkpoint):
+                self.journal.sync()  # never delete before the record that allows it is safe
+                self.store.delete(checkpoint)
+            case cmd.Explore(trial, _, values, data):
+                self._explore(trial, values, data)
+            case cmd.Finish():
+                self.finished = True
+
+    def recover(self, commands: Iterable[cmd.Command]) -> None:
+        """Carry out what a recovered state still owes."""
+        for command in commands:
+            if isinstance(command, cmd.Suggest):
+                self.host.request(command.n, command.first)
+            else:
+                self._carry_out(command)
+
+    def _explore(self, trial: int, values: dict[str, Any], data: dict[str, Any]) -> None:
+        if self.explore is None:
+            raise UserCodeError(f"scheduler {type(self.controller.scheduler).__name__} asks to explore but has no explore() method")
+        try:
+            self._inbox.append(ev.Explored(trial, self.explore(dict(values), data)))
+        except Exception as error:
+            raise UserCodeError(f"exploring for trial {self.trial_id(trial)} raised {describe_exception(error)}") from error
+
+    # -- time ------------------------------------------------------------------------------------------------------------
+
+    def _set_timer(self, timer: str, at: float | None) -> None:
+        if at is None:
+            self._timers.pop(timer, None)
+        else:
+            self._timers[timer] = at
+            heapq.heappush(self._due, (at, timer))
+
+    def _timers_due(self) -> list[ev.Event]:
+        if not self._due:
+            return []
+        now = self.clock.now()
+        fired: list[ev.Event] = []
+        while self._due and self._due[0][0] <= now:
+            at, timer = heapq.heappop(self._due)
+            if self._timers.get(timer) == at:
+                del self._timers[timer]
+                fired.append(ev.TimerFired(timer))
+        return fired
+
+    def _patience(self) -> float | None:
+        """How long to wait for events: until the next timer, or until a stopper's own time is up."""
+        while self._due and self._timers.get(self._due[0][1]) != self._due[0][0]:
+            heapq.heappop(self._due)
+        waits = [max(0.0, self._due[0][0] - self.clock.now())] if self._due else []
+        if self.stopper is not None and (left := self.stopper.remaining()) is not None:
+            waits.append(left)
+        return min(waits, default=None)
+

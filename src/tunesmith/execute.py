@@ -1,0 +1,343 @@
+"""Running one experiment: opens its journal, folds what is there, puts the pieces around the loop, and closes all of it again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tunesmith.blame import describe_exception
+from tunesmith.core import commands as cmd
+from tunesmith.core import events as ev
+from tunesmith.core.controller import Controller
+from tunesmith.core.ports import Header, Observer, Record
+from tunesmith.core.rng import fresh_seed, trial_seed
+from tunesmith.core.rounds import Rounds
+from tunesmith.core.settings import Settings
+from tunesmith.drive import Drive
+from tunesmith.errors import JournalCorrupt, SpecError
+from tunesmith.executors.base import Assignment, Executor, ExecutorSetup
+from tunesmith.failures import FailureLog
+from tunesmith.spec import ExperimentSpec
+
+__all__ = ["Finished", "execute"]
+
+_log = logging.getLogger("tunesmith")
+
+
+@dataclass(slots=True)
+class Finished:
+    """How a session of an experiment ended.
+
+    Args:
+        path, name, header: where and what it is.
+        counts: status -> number of trials.
+        kind: why it ended: "" (nothing was left), stop, budget, drain, breaker, fail_fast, metric; ``reason``: in words.
+        failures: groups of trials that ended in ERROR.
+        resolve: drawn values -> a fresh config with the real objects.
+        elapsed: seconds of this session.
+    """
+
+    path: str
+    name: str
+    header: Header
+    counts: dict[str, int]
+    kind: str
+    reason: str
+    failures: FailureLog
+    resolve: Callable[[dict[str, Any]], dict[str, Any]]
+    elapsed: float
+
+
+@dataclass(slots=True)
+class SystemClock:
+    """The experiment's clock: monotonic, and continued from ``start`` (the last record's time)."""
+
+    start: float = 0.0
+    _zero: float = field(default_factory=time.monotonic)
+
+    def now(self) -> float:
+        return self.start + time.monotonic() - self._zero
+
+    def wall(self) -> float:
+        return time.time()
+
+
+def execute(spec: ExperimentSpec) -> Finished:
+    """Run the experiment until nothing is left to do, or it is stopped.
+
+    Raises:
+        TuneError: what ended it; all that was committed is kept.
+    """
+    began = time.monotonic()
+    with ExitStack() as stack:
+        journal = _open_journal(spec)
+        stack.callback(journal.close)
+        session = _Session(spec, journal)
+        drive = session.drive
+        stack.callback(session.close_observers)
+        stack.callback(drive.executor.close)
+        stack.callback(drive.host.close)
+        first = session.first_events()
+        with _interrupts(drive):
+            drive.run(first)
+    state = drive.controller.state
+    return Finished(
+        spec.path, spec.name, journal.header, dict(state.counts), state.kind, state.stopping or state.finished,
+        session.failures, spec.space.resolve, time.monotonic() - began,
+    )  # fmt: skip
+
+
+def _open_journal(spec: ExperimentSpec) -> Any:
+    from tunesmith import __version__
+    from tunesmith.journal.sqlite import SqliteJournal
+
+    path = os.path.join(spec.path, "experiment.db")
+    if spec.resume:
+        return SqliteJournal.open(path)
+    header = Header(uuid=uuid.uuid4().hex, name=spec.name, created=time.time(), library=__version__)
+    spec.save(os.path.join(spec.path, "spec.pkl"))
+    return SqliteJournal.create(path, header, mode=spec.journal_mode)
+
+
+class _Session:
+    """The pieces of one session, wired together."""
+
+    def __init__(self, spec: ExperimentSpec, journal: Any) -> None:
+        from tunesmith.checkpoints.store import LocalStore
+        from tunesmith.search.host import SearchHost
+
+        self.spec = spec
+        self.journal = journal
+        self.header: Header = journal.header
+        self.names: dict[int, tuple[str | None, str | None]] = {}
+        self.failures = FailureLog()
+        self.controller = Controller(spec.scheduler)
+        executor = spec.executor
+        assert executor is not None, "the front chooses the executor"
+        self.executor: Executor = executor
+        past = self._past()
+        self.seed = self._seed(past)
+        self.description = self._describe()
+        self.last_at = past[-1].event.at if past else 0.0
+        self.host = SearchHost(
+            spec.searcher, spec.space, seed=self.seed, metrics=spec.metrics, modes=spec.modes, trial_id=self.trial_id,
+            prepare=self._prepare(), wake=executor.wake,
+        )  # fmt: skip
+        store = LocalStore(spec.path, self.trial_dir)
+        self.drive = Drive(
+            self.controller, journal, executor, self.host, SystemClock(self.last_at), store, self.assign, self.trial_id, _log.warning,
+            stopper=spec.stop, explore=getattr(spec.scheduler, "explore", None), rounds=Rounds() if spec.deterministic else None,
+        )  # fmt: skip
+        self._fold(past)
+        if past:
+            store.sweep({saved.id for record in past if (saved := _checkpoint_of(record)) is not None})
+        self.drive.observers = [self.failures, *self._observers(past)]
+
+    # -- what came before ------------------------------------------------------------------------------------------------
+
+    def _past(self) -> list[Record]:
+        """The journal's records, if this is a resume."""
+        if not self.spec.resume:
+            return []
+        records = list(self.journal.read())
+        if not any(record.handled for record in records):
+            raise JournalCorrupt(f"{self.spec.path} has a journal without records; there is nothing to resume. Start it under another name.")
+        return records
+
+    def _seed(self, past: list[Record]) -> int:
+        for record in past:
+            if isinstance(record.event, ev.ExperimentStarted):
+                return int(record.event.spec["seed"])
+        return self.spec.seed if self.spec.seed is not None else fresh_seed()
+
+    def _fold(self, past: list[Record]) -> None:
+        """State, searcher, stop criteria and names as they were; decisions are computed again and compared."""
+        for record in past:
+            if not record.handled:
+                continue
+            event = record.event
+            self.controller.handle(event, record.decisions)
+            self.failures.committed([record])
+            self.host.observe(record)
+            if isinstance(event, ev.Suggested) and (event.name or event.dirname):
+                self.names[event.trial] = (event.name, event.dirname)
+            elif isinstance(event, ev.Reported) and self.spec.stop is not None:
+                self.drive.remember(event)
+        if self.controller.difference:
+            _log.warning("resuming %s: code has changed since: %s", self.spec.path, self.controller.difference)
+
+    # -- the first events ------------------------------------------------------------------------------------------------
+
+    def first_events(self) -> list[ev.Event]:
+        """What a session begins with: itself, what changed, what there is to run on, and what the last one lost."""
+        setup = ExecutorSetup(
+            self.spec.trainable, self.drive.deliver, self.spec.log_to_file, self.spec.chdir_to_trial_dir, self.spec.reuse_actors
+        )
+        totals = self.executor.start(setup)
+        state = self.controller.state
+        session = state.session + 1
+        lost = [ev.AttemptEnded(trial, attempt, "driver_lost") for trial, attempt in self.controller.alive()]
+        changes = self._changes(state.settings) if session else {}
+        events: list[ev.Event] = [ev.ExperimentStarted(self.description, session)]
+        if changes:
+            events.append(ev.SpecChanged(changes))
+        events += lost
+        events.append(ev.CapacityChanged(totals, self.executor.capabilities.slots))
+        return events
+
+    def _changes(self, old: Settings) -> dict[str, Any]:
+        """Settings that this run gives another value than the journal's."""
+        new = asdict(Settings.parse(self.description))
+        before = asdict(old)
+        changed = {key: value for key, value in new.items() if before[key] != value and key != "seed"}
+        for key in ("metrics", "modes"):
+            if key in changed:
+                raise SpecError(
+                    f"resume of {self.spec.path}: {key} were {list(before[key])} and are now {list(changed[key])}; "
+                    "results before and after could not be compared. Give the old ones, or begin a new experiment."
+                )
+        return changed
+
+    def _describe(self) -> dict[str, Any]:
+        """The JSON part of the specification: what the core decides by, and what readers show."""
+        spec, failure, checkpoint = self.spec, self.spec.failure, self.spec.checkpoint
+        capabilities = self.executor.capabilities
+        fixed = spec.resources if spec.resources is not None and not callable(spec.resources) else {"cpu": 1.0}
+        return {
+            "seed": self.seed,
+            "metrics": list(spec.metrics),
+            "modes": list(spec.modes),
+            "num_samples": spec.searcher.total_samples(spec.num_samples),
+            "max_concurrent": spec.max_concurrent,
+            "resources": dict(fixed),
+            "config_resources": callable(spec.resources),
+            "deterministic": spec.deterministic,
+            "time_budget_s": spec.time_budget_s,
+            "max_trial_s": spec.max_trial_s,
+            "max_silence_s": spec.max_silence_s,
+            "retries": {"user_error": failure.max_failures} if failure.max_failures else {},
+            "identical": failure.identical,
+            "fail_fast": bool(failure.fail_fast),
+            "growing": capabilities.growing,
+            "warm_pause": capabilities.warm_pause,
+            "can_save": spec.trainable.is_class,
+            "num_to_keep": checkpoint.num_to_keep,
+            "score_attribute": checkpoint.score_attribute,
+            "score_order": checkpoint.score_order,
+            "save_at_end": bool(checkpoint.at_end),
+            "name": spec.name,
+            "trainable_name": spec.trainable.name,
+            "searcher": type(spec.searcher).__name__,
+            "scheduler": type(spec.scheduler).__name__,
+            "executor": capabilities.name,
+            "space": spec.space.describe(redact=_is_secret),
+        }
+
+    # -- trials ----------------------------------------------------------------------------------------------------------
+
+    def trial_id(self, number: int) -> str:
+        """As in file names: five digits of the experiment, five of the trial."""
+        return f"{self.header.uuid[:5]}_{number:05d}"
+
+    def trial_dir(self, number: int) -> str:
+        """Absolute."""
+        name = self.names[number][1] if self.names and number in self.names else None
+        return os.path.join(self.spec.path, name or self.trial_id(number))
+
+    def assign(self, launch: cmd.Launch) -> Assignment:
+        """All that a worker needs for this attempt."""
+        number = launch.trial
+        trial_id = self.trial_id(number)
+        name = self.names[number][0] if self.names and number in self.names else None
+        checkpoint = launch.checkpoint
+        return Assignment(
+            number,
+            launch.attempt,
+            trial_id,
+            name or f"{self.spec.trainable.name}_{trial_id}",
+            self.spec.name,
+            self.spec.space.resolve(launch.values),
+            self.trial_dir(number),
+            self.drive.store.path(checkpoint) if checkpoint else None,
+            checkpoint,
+            launch.iteration,
+            launch.time_total,
+            launch.resources,
+            launch.gpus,
+            trial_seed(self.seed, number),
+        )
+
+    def _prepare(self) -> Callable[[int, dict[str, Any]], dict[str, Any]] | None:
+        """What user code says of a drawn configuration before its trial exists: resources, names. None: nothing asks."""
+        from tunesmith.naming import Namer
+
+        spec = self.spec
+        if not callable(spec.resources) and spec.trial_name_creator is None and spec.trial_dirname_creator is None:
+            return None
+        namer = Namer(spec, self.header)
+
+        def prepare(number: int, values: dict[str, Any]) -> dict[str, Any]:
+            extra = namer.prepare(number, values)
+            if extra.get("name") or extra.get("dirname"):
+                self.names[number] = (extra.get("name"), extra.get("dirname"))
+            return extra
+
+        return prepare
+
+    # -- observers -------------------------------------------------------------------------------------------------------
+
+    def _observers(self, past: list[Record]) -> list[Observer]:
+        from tunesmith.observing import observers
+
+        return observers(self.spec, self.header, self.description, past, self.drive.clock)
+
+    def close_observers(self) -> None:
+        """Let every observer finish what it has queued; one that fails is named, the others still get their turn."""
+        for observer in self.drive.observers:
+            try:
+                observer.close()
+            except Exception as error:
+                _log.warning("%s failed while closing: %s", type(observer).__name__, describe_exception(error))
+
+
+def _checkpoint_of(record: Record) -> Any:
+    event = record.event
+    checkpoint = getattr(event, "checkpoint", None) if record.handled and isinstance(event, (ev.Reported, ev.CheckpointSaved)) else None
+    return checkpoint
+
+
+def _is_secret(path: tuple[str, ...], value: object) -> bool:
+    from tunesmith.secrets import is_secret
+
+    return is_secret(path, value)
+
+
+@contextmanager
+def _interrupts(drive: Drive) -> Iterator[None]:
+    """First Ctrl-C: drain. Second: the usual KeyboardInterrupt. The user's handler is put back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before not in (signal.default_int_handler, None):
+        yield  # the user has a handler of his own: Ctrl-C is his
+        return
+
+    def first(signum: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _log.warning("Ctrl-C: ending at the next report; press it again to break off at once.")
+        drive.ask(ev.StopRequested("interrupted by Ctrl-C", drain=True))
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,239 @@
+"""Reading the journal of a live, finished or crashed run from any process, without ever standing in its writer's way."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tunesmith.core.codec import FORMAT
+from tunesmith.core.ports import Header, Record
+from tunesmith.errors import JournalError
+from tunesmith.journal.migrations import migrate
+from tunesmith.journal.reading import Columns, Pages
+from tunesmith.journal.schema import check_file, explained, read_header
+from tunesmith.journal.stores import snapshot_path
+
+__all__ = ["JournalReader", "open_reader"]
+
+_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_IOERR_LOCK")
+_UNWRITABLE = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_PERM")
+
+
+def open_reader(path: str | Path) -> JournalReader:
+    """Open the journal at ``path`` for reading, whatever its writer is doing.
+
+    Args:
+        path: of the journal's file (``<experiment>/experiment.db``); its directory may have been moved, or be read-only.
+
+    Raises:
+        JournalError: there is no such file, or another program has it locked.
+        JournalCorrupt: it is no journal, damaged, or written by a newer version.
+
+    Example:
+        >>> with open_reader("results/digits/experiment.db") as reader:  # doctest: +SKIP
+        ...     print(reader.header.name, reader.last())
+        ...     for record in reader.read(after=100, trial=3):
+        ...         print(record.event)
+    """
+    return JournalReader(Path(path).absolute())
+
+
+@dataclass(slots=True)
+class _Source:
+    """A connection to read through.
+
+    ``live`` ones follow the writer by themselves. The others show one moment, and are opened anew once ``watched`` files have changed.
+    """
+
+    connection: sqlite3.Connection
+    kind: Literal["live", "frozen", "snapshot"]
+    watched: Sequence[Path] = ()
+    scratch: Path | None = None
+    stamp: tuple[Any, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stamp = _stamp(self.watched)
+
+    def fresh(self) -> bool:
+        return self.stamp == _stamp(self.watched)
+
+    def close(self) -> None:
+        self.connection.close()
+        if self.scratch is not None:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class JournalReader:
+    """Read side of a journal file; made by :func:`open_reader`. Any thread may call it, one call at a time goes through.
+
+    Each call sees what is committed by then; where the writer works on a network disk, what its newest snapshot holds (some seconds old).
+    Every page of 1000 records is a transaction of its own, so that a slow consumer holds up nobody.
+
+    Attributes:
+        path: the journal's file.
+        header: what the journal says of itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._closed = False
+        self._source: _Source | None = None
+        self._pages = Pages(self._select)
+        try:
+            with self._lock:
+                self.header: Header = read_header(self._current().connection, path)[0]
+        except sqlite3.Error as error:
+            self.close()
+            raise explained(error, path) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> Iterator[Record]:
+        """Records with ``seq > after`` that are committed when the iteration begins, in order; of one trial if ``trial`` is given.
+
+        One trial's records are found by a scan: some 0.1 s per million records of the journal.
+        """
+        return self._pages.read(after, limit, trial)
+
+    def read_columns(self, after: int = 0) -> Iterator[Columns]:
+        """The handled reports with ``seq > after`` as columns, without building events: the fast way to tables and curves.
+
+        Yields:
+            ``(seq, at, trial, attempt, iteration, keys, values)``; ``values`` is a list in the order of the tuple ``keys``.
+        """
+        return self._pages.read_columns(after)
+
+    def last(self) -> int:
+        """``seq`` of the last committed record; 0 if there is none."""
+        return self._pages.last()
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        self._closed = True
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def __enter__(self) -> JournalReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _select(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:
+        with self._lock:
+            if self._closed:
+                raise JournalError(f"this reader of '{self.path}' is closed: open another one")
+            try:
+                try:
+                    return self._current().connection.execute(query, arguments).fetchall()
+                except sqlite3.OperationalError as error:
+                    if not error.sqlite_errorname.startswith(_BUSY):
+                        raise
+                # A writer on a network disk has locked the file since: from now on there is a snapshot.
+                self._drop()
+                return self._current().connection.execute(query, arguments).fetchall()
+            except sqlite3.Error as error:
+                raise explained(error, self.path) from error
+
+    def _current(self) -> _Source:
+        source = self._source
+        if source is not None and (source.kind == "live" or (source.kind == "frozen" and source.fresh())):
+            return source
+        if not self.path.is_file():
+            raise JournalError(f"there is no journal at '{self.path}'. Give the path of an experiment's own experiment.db.")
+        live = self._open_file()
+        if live is None and source is not None and source.fresh():
+            return source
+        self._drop()
+        self._source = live or self._open_snapshot()
+        return self._source
+
+    def _drop(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def _open_file(self) -> _Source | None:
+        """The journal itself; None if a writer has it locked and offers a snapshot instead."""
+        offered = snapshot_path(self.path).exists()
+        for options in ("mode=rw", "mode=ro"):  # the first tidies up behind itself, the second needs no permission to write
+            connection = _connect(self.path, options, timeout=0.0 if offered else 5.0)
+            try:
+                connection.execute("PRAGMA query_only=ON")
+                return self._checked(_Source(connection, "live"))
+            except sqlite3.OperationalError as error:
+                connection.close()
+                if offered and error.sqlite_errorname.startswith(_BUSY):
+                    return None
+                if not error.sqlite_errorname.startswith(_UNWRITABLE):
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+        return self._open_frozen()
+
+    def _open_frozen(self) -> _Source:
+        """The journal in a place where SQLite cannot put the files that it needs beside it."""
+        logs = [self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-journal")]
+        watched = [self.path, *logs]
+        if not any(log.exists() and log.stat().st_size for log in logs):
+            return self._checked(_Source(_connect(self.path, "mode=ro&immutable=1"), "frozen", watched))
+        scratch = Path(tempfile.mkdtemp(prefix="tunesmith-"))
+        try:
+            for _ in range(5):  # a writer may be at work: until nothing changed meanwhile
+                before = _stamp(watched)
+                for found in watched:
+                    if found.exists():
+                        shutil.copyfile(found, scratch / found.name)
+                if _stamp(watched) == before:
+                    break
+            return self._checked(_Source(_connect(scratch / self.path.name, "mode=rw"), "frozen", watched, scratch))
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+    def _open_snapshot(self) -> _Source:
+        snapshot = snapshot_path(self.path)
+        source = _Source(_connect(snapshot, "mode=ro&immutable=1"), "snapshot", [snapshot])
+        return self._checked(source)
+
+    def _checked(self, source: _Source) -> _Source:
+        """``source`` if its format is this version's; an older one is copied into memory and brought up there."""
+        try:
+            version = check_file(source.connection, self.path)
+            if version == FORMAT:
+                return source
+            copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            source.connection.backup(copy)
+            migrate(copy, self.path, version, backup=False)
+            brought_up = _Source(copy, "snapshot" if source.kind == "snapshot" else "frozen", source.watched or [self.path])
+        except BaseException:
+            source.close()
+            raise
+        source.close()
+        return brought_up
+
+
+def _connect(path: Path, options: str, timeout: float = 5.0) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None, check_same_thread=False, timeout=timeout)
+
+
+def _stamp(paths: Sequence[Path]) -> tuple[Any, ...]:
+    stamps: list[Any] = []
+    for path in paths:
+        found = None
+        with suppress(OSError):
+            stat = path.stat()
+            found = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        stamps.append(found)
+    return tuple(stamps)

@@ -1,0 +1,98 @@
+"""Reading records out of an open journal, a page at a time, so that no read transaction outlives a page."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tunesmith.core.codec import REPORTED, decode_decisions, decode_event, loads
+from tunesmith.core.ports import Record
+from tunesmith.errors import JournalCorrupt
+
+__all__ = ["Columns", "Pages", "columns_of"]
+
+Columns = tuple[int, float, int, int, int, tuple[str, ...], list[Any]]
+"""One report as columns: seq, at, trial, attempt, iteration, keys, values (in the order of the keys)."""
+
+_PAGE = 1000
+_EVENT = "SELECT seq, handled, decided, kind, at, trial, attempt, iteration, keyset, body FROM records WHERE seq > ? AND seq <= ?"
+_REPORT = "SELECT seq, at, trial, attempt, iteration, keyset, body FROM records WHERE seq > ? AND seq <= ? AND kind = ? AND handled"
+
+Select = Callable[[str, tuple[Any, ...]], list[Any]]
+
+
+class Pages:
+    """The read side of a journal.
+
+    Args:
+        select: runs a query and returns all its rows; a new transaction each time.
+    """
+
+    def __init__(self, select: Select) -> None:
+        self._select = select
+        self._keysets: dict[int, tuple[str, ...]] = {}
+
+    def last(self) -> int:
+        """Number of the last committed record; 0 if there is none."""
+        return int(self._select("SELECT coalesce(max(seq), 0) FROM records", ())[0][0])
+
+    def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> Iterator[Record]:
+        """Records with ``seq > after`` that are committed when the iteration begins."""
+        query, fixed = (_EVENT, ()) if trial is None else (_EVENT + " AND trial = ?", (trial,))
+        left = limit
+        for row in self._rows(query, after, fixed, left):
+            seq, handled, decided, kind, at, number, attempt, iteration, keyset, body = row
+            keys = None if keyset is None else self._keys(keyset, seq)
+            try:
+                event = decode_event(kind, at, number, attempt, iteration, keys, body)
+                yield Record(event, decode_decisions(decided), bool(handled), seq)
+            except JournalCorrupt as error:
+                raise JournalCorrupt(f"record {seq} cannot be read: {error}") from None
+
+    def read_columns(self, after: int = 0) -> Iterator[Columns]:
+        """The handled reports with ``seq > after`` as columns; several times faster than :meth:`read`."""
+        for seq, at, trial, attempt, iteration, keyset, body in self._rows(_REPORT, after, (REPORTED,), None):
+            yield columns_of(seq, at, trial, attempt, iteration, self._keys(keyset, seq), body)
+
+    def _rows(self, query: str, after: int, fixed: tuple[Any, ...], limit: int | None) -> Iterator[Any]:
+        end = self.last()
+        query += " ORDER BY seq LIMIT ?"
+        while limit is None or limit > 0:
+            size = _PAGE if limit is None else min(_PAGE, limit)
+            page = self._select(query, (after, end, *fixed, size))
+            yield from page
+            if len(page) < size:
+                return
+            after = page[-1][0]
+            limit = None if limit is None else limit - size
+
+    def _keys(self, keyset: int, seq: int) -> tuple[str, ...]:
+        try:
+            return self._keysets[keyset]
+        except KeyError:
+            pass
+        newer = self._select("SELECT id, keys FROM keysets WHERE id > ?", (len(self._keysets),))
+        self._keysets.update((number, tuple(loads(keys))) for number, keys in newer)
+        if keyset not in self._keysets:
+            raise JournalCorrupt(f"record {seq} names the key set {keyset}, which the journal does not have: the file is damaged.")
+        return self._keysets[keyset]
+
+
+def columns_of(seq: int, at: float, trial: int, attempt: int, iteration: int, keys: tuple[str, ...], body: str) -> Columns:
+    """One report as columns, from its row.
+
+    Raises:
+        JournalCorrupt: the values are damaged.
+    """
+    try:
+        values = loads(body)
+    except (ValueError, TypeError) as error:
+        raise JournalCorrupt(f"record {seq} cannot be read: its values are damaged: {error}") from None
+    del values[len(keys) :]  # what follows are checkpoint, verdict and named metrics
+    return seq, at, trial, attempt, iteration, keys, values
+
+
+def load_keysets(connection: sqlite3.Connection) -> dict[tuple[str, ...], int]:
+    """Key set -> id, for a writer."""
+    return {tuple(loads(keys)): number for number, keys in connection.execute("SELECT id, keys FROM keysets")}

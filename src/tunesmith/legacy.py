@@ -1,0 +1,88 @@
+"""Arguments of Ray Tune's fronts, of any release, that are none of ours: one table that says what becomes of each.
+
+No argument is ignored in silence. One that asks for nothing passes; one that asks for what is always so here is accepted with one
+logged line; one that is not built raises and names itself; an unknown one raises with a "did you mean".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith.errors import SpecError
+from tunesmith.hints import refuse_unknown
+
+__all__ = ["RULES", "Rule", "settle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What becomes of one argument.
+
+    Args:
+        idle: values that ask for nothing, and pass without a word.
+        why: ends the sentence: for an accepted one what holds here, for a refused one what to do.
+        accepted: with one line; else refused.
+    """
+
+    idle: tuple[Any, ...]
+    why: str
+    accepted: bool = False
+
+
+def _always(*idle: Any, why: str) -> Rule:
+    return Rule(idle, why, accepted=True)
+
+
+def _missing(*idle: Any, why: str = "remove it") -> Rule:
+    return Rule((None, *idle), why)
+
+
+RULES: Mapping[str, Rule] = {
+    "queue_trials": _always(None, False, why="trials that do not fit yet always wait"),
+    "ray_auto_init": _always(None, True, why="there is nothing to initialise"),
+    "global_checkpoint_period": _always(None, 10, why="every event is recorded as it happens"),
+    "sync_on_checkpoint": _always(None, True, why="checkpoints are written where they stay"),
+    "sync_to_driver": _always(None, True, False, why="trials write where the driver reads"),
+    "_remote": _always(None, False, why="there is no second driver process"),
+    "concurrent": _always(None, False, why="experiments run one after another, each with its trials in parallel"),
+    "export_formats": _missing([], why="save what you need in a checkpoint instead"),
+    "progress_reporter": _missing(),
+    "restore": _missing(why="load the checkpoint in the trainable, or resume a whole experiment with resume=True"),
+    "resume_config": _missing(why="use resume=True"),
+    "run_errored_only": _missing(False, why="use resume=True, which continues unfinished trials"),
+    "return_trials": _missing(False, why="use the .trials of what run() returns"),
+    "server_port": _missing(4321),
+    "with_server": _missing(False),
+    "storage_filesystem": _missing(why="give a local directory as storage_path"),
+    "sync_function": _missing(why="give a local directory as storage_path"),
+    "sync_to_cloud": _missing(why="give a local directory as storage_path"),
+    "trial_executor": _missing(why="use executor='inline'"),
+    "upload_dir": _missing(why="give a local directory as storage_path"),
+    "_experiment_checkpoint_dir": _missing(why="use storage_path and name"),
+}
+
+
+def settle(owner: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Judge the arguments that ``owner`` was given and does not have itself.
+
+    Args:
+        owner: who was called, as the message names it, e.g. ``run()``.
+        given: the arguments to judge.
+        known: the owner's own argument names, for the "did you mean".
+
+    Raises:
+        SpecError: one is not built, or unknown.
+    """
+    for name, value in given.items():
+        rule = RULES.get(name)
+        if rule is None:
+            refuse_unknown(owner, {name: value}, known)
+        elif any(value is idle or (type(value) is type(idle) and value == idle) for idle in rule.idle):
+            continue
+        elif rule.accepted:
+            logging.getLogger("tunesmith").warning("%s: argument %s=%r is accepted, and needless: %s.", owner, name, value, rule.why)
+        else:
+            raise SpecError(f"{owner}: argument {name!r} is not supported yet; {rule.why}.")

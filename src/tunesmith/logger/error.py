@@ -1,0 +1,47 @@
+"""``error.txt``: every failed attempt of a trial with its traceback."""
+
+# ruff: noqa: ARG002 - arguments belong to the hooks
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tunesmith.logger.base import LoggerCallback
+
+if TYPE_CHECKING:
+    from tunesmith.journal.trials import TrialInfo
+
+__all__ = ["ErrorFileCallback"]
+
+
+class ErrorFileCallback(LoggerCallback):
+    """Adds "Failure # n (occurred at DATE)" and the traceback to the trial's ``error.txt``, for retried failures too."""
+
+    reads_only: ClassVar[bool] = True
+
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+
+    def on_trial_recover(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
+        self._write(trial)
+
+    def log_trial_end(self, trial: TrialInfo, failed: bool = False) -> None:
+        if failed:
+            self._write(trial)
+
+    def _write(self, trial: TrialInfo) -> None:
+        if trial.error is None and not trial.outcome:
+            return  # the driver was lost, not the trial
+        path = os.path.join(trial.path, "error.txt")
+        head = f"Failure # {max(trial.num_failures, 1)} (occurred at "
+        if os.path.exists(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                if any(line.startswith(head) for line in file):
+                    return  # written before a crash, told again after it
+        os.makedirs(trial.path, exist_ok=True)
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            date = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(self._wall()))
+            file.write(f"{head}{date})\n{(trial.error_msg or trial.reason or trial.outcome).rstrip()}\n")

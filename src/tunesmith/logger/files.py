@@ -1,0 +1,208 @@
+"""Files that grow by rows: appended in large pieces, few of them open, rewritten beside and renamed when what is there must change."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
+
+from tunesmith.core.flat import unflatten
+from tunesmith.logger.encode import one_line, scalars
+from tunesmith.secrets import redact
+
+__all__ = ["CsvFile", "FilePool", "JsonLinesFile", "RowFile", "replace", "write_new"]
+
+_ROWS_IN_MEMORY = 256
+
+
+class FilePool:
+    """Files open for appending; of more than ``limit`` the one that was idle longest is closed (and opened again when needed)."""
+
+    def __init__(self, limit: int = 32) -> None:
+        self.limit = limit
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def append(self, path: str, data: bytes) -> None:
+        """Add ``data`` at the end of the file, which stays open."""
+        handle = self._open.get(path)
+        if handle is None:
+            handle = self._open[path] = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            if len(self._open) > self.limit:
+                os.close(self._open.popitem(last=False)[1])
+        else:
+            self._open.move_to_end(path)
+        _write(handle, data)
+
+    def close(self, path: str) -> None:
+        """Close the file if it is open."""
+        handle = self._open.pop(path, None)
+        if handle is not None:
+            os.close(handle)
+
+    def close_all(self) -> None:
+        """Close everything."""
+        for path in list(self._open):
+            self.close(path)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+
+class RowFile:
+    """One file of one trial. Rows wait in memory until :meth:`flush`, :meth:`close`, or until there are many.
+
+    The first write of a new ``RowFile`` replaces what was there: the file is a projection, its rows are all given or rewritten.
+    """
+
+    def __init__(self, path: str, pool: FilePool) -> None:
+        self.path = path
+        self._pool = pool
+        self._rows: list[Any] = []
+        self._begun = False
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take one row."""
+        self._rows.append(self._entry(row))
+        if len(self._rows) >= _ROWS_IN_MEMORY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._rows:
+            data = self._take()
+            if self._begun:
+                self._pool.append(self.path, data)
+            else:
+                write_new(self.path, data)
+                self._begun = True
+
+    def close(self) -> None:
+        """Write what waits and close the file; later rows open it again."""
+        self.flush()
+        self._pool.close(self.path)
+
+    def rewrite(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Make the file hold exactly ``rows``; rows that waited are forgotten."""
+        self._pool.close(self.path)
+        self._rows = [self._entry(row) for row in rows]
+        self._begun = False
+        replace(self.path, self._take())
+        self._begun = True
+
+    def _take(self) -> bytes:
+        """What waits, as bytes; nothing waits afterwards."""
+        rows, self._rows = self._rows, []
+        return self._encode(rows).encode("utf-8", "backslashreplace")
+
+    def _entry(self, row: Mapping[str, Any]) -> Any:
+        """What is kept of a row until it is written."""
+        raise NotImplementedError
+
+    def _encode(self, rows: list[Any]) -> str:
+        raise NotImplementedError
+
+
+class JsonLinesFile(RowFile):
+    """One JSON object per row, nested as it was reported, with the row's ``config`` at its end (without secrets).
+
+    Args:
+        drawn: paths of the configuration that were drawn: what lies there is no secret.
+    """
+
+    def __init__(self, path: str, pool: FilePool, drawn: Container[str] = ()) -> None:
+        super().__init__(path, pool)
+        self._drawn = drawn
+        self._config: Any = None
+        self._tail = "}\n"
+
+    def _entry(self, row: Mapping[str, Any]) -> str:
+        config = row.get("config")
+        if config is not self._config:  # the same object for all rows of a trial, until an exploit
+            self._config = config
+            self._tail = f', "config": {one_line(redact(config, self._drawn))}}}\n'
+        flat = scalars(row)
+        for key in flat:
+            if "/" in key:
+                flat = unflatten(flat)
+                break
+        return one_line(flat)[:-1] + self._tail
+
+    def _encode(self, rows: list[str]) -> str:
+        return "".join(rows)
+
+
+class CsvFile(RowFile):
+    """A table with flat ("/"-joined) columns in the order in which they first came up; a late column widens the whole table."""
+
+    def __init__(self, path: str, pool: FilePool) -> None:
+        super().__init__(path, pool)
+        self.columns: dict[str, None] = {}
+
+    def rewrite(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self.columns = {}
+        super().rewrite(rows)
+
+    def _entry(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return scalars(row)
+
+    def _encode(self, rows: list[dict[str, Any]]) -> str:
+        columns = self.columns
+        known = len(columns)
+        for row in rows:
+            if row.keys() != columns.keys():
+                columns.update(dict.fromkeys(row))
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        if not self._begun:
+            writer.writerow(columns)
+        elif len(columns) > known:
+            self._widen(known)
+        names = list(columns)
+        for row in rows:
+            writer.writerow([row.get(name) for name in names])
+        return out.getvalue()
+
+    def _widen(self, known: int) -> None:
+        """Give the table on disk the columns that are new since it had ``known``."""
+        self._pool.close(self.path)
+        with open(self.path, newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))[1:]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.columns)
+        blanks = [""] * (len(self.columns) - known)
+        writer.writerows([*row, *blanks] for row in rows)
+        replace(self.path, out.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def write_new(path: str, data: bytes) -> None:
+    """Write a whole file in place of the one that may be there; makes the directory if needed."""
+    handle = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        _write(handle, data)
+    finally:
+        os.close(handle)
+
+
+def replace(path: str, data: bytes) -> None:
+    """Like :func:`write_new`, but readers see the old file until the new one is whole."""
+    beside = f"{path}.new"
+    write_new(beside, data)
+    os.replace(beside, path)
+
+
+def _open(path: str, flags: int) -> int:
+    flags |= getattr(os, "O_CLOEXEC", 0)
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o666)
+
+
+def _write(handle: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(handle, data) :]

@@ -1,0 +1,203 @@
+"""Loggers behind the loop: one thread that follows the journal and writes the files of all trials."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+from tunesmith.callback import CallbackObserver
+from tunesmith.core.events import Reported
+from tunesmith.core.flat import ResultDict
+from tunesmith.core.ports import Record
+from tunesmith.journal.trials import TrialBook, TrialInfo
+
+__all__ = ["LoggerHost", "ReadsJournal", "rows_of"]
+
+_log = logging.getLogger("tunesmith")
+_BATCH = 512
+_IN_MEMORY = 8192
+CURSOR = ".files.json"
+
+
+class ReadsJournal(Protocol):
+    """The part of a journal's reader that is needed here."""
+
+    def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> Iterable[Record]: ...
+
+    def close(self) -> None: ...
+
+
+class LoggerHost:
+    """An :class:`~tunesmith.core.ports.Observer` whose loggers run in one background thread.
+
+    The journal is the queue. The newest records are kept in memory too (a bounded number), so that a host that keeps up
+    reads nothing twice; one that fell behind, or was started on an old journal, reads on from its cursor. What the files hold is
+    noted beside them (``.files.json``): a resumed run goes on from there, and after a crash or a power cut it tells again
+    what may have been lost.
+
+    Args:
+        loggers: :class:`~tunesmith.logger.base.LoggerCallback` objects (or anything with the hooks).
+        book: folds the records; this host's own, with ``keep_finished=False``.
+        open_reader: opens a reader of the journal; called in the thread.
+        directory: the experiment's; None: where the host stands is not noted.
+        linger_s: how long records may wait for more to come before they are written, seconds.
+
+    Example:
+        >>> host = LoggerHost(default_loggers(), TrialBook(header, path), lambda: open_reader(path), path)   # doctest: +SKIP
+        >>> host.setup(num_samples=10)                                                                      # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        loggers: Iterable[Any],
+        book: TrialBook,
+        open_reader: Callable[[], ReadsJournal],
+        directory: str | None = None,
+        linger_s: float = 0.1,
+    ) -> None:
+        advice = "The journal still has every result"
+        advice += f': tunesmith.logger.rebuild_files("{directory}") writes the files anew.' if directory else "."
+        self.failures: list[tuple[Any, Exception]] = []
+        self._hooks = CallbackObserver(loggers, book, "logger", advice, lambda logger, error: self.failures.append((logger, error)))
+        self._book = book
+        self._open_reader = open_reader
+        self._note = os.path.join(directory, CURSOR) if directory else None
+        self._linger = linger_s
+        self._news = threading.Condition()
+        self._tail: deque[Record] = deque(maxlen=_IN_MEMORY)
+        self._seen = 0
+        self._wake_at = 1
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        for logger in self._hooks.hooks.callbacks:
+            if hasattr(logger, "attach"):
+                logger.attach(lambda trial: rows_of(book, trial.number))
+
+    def setup(self, **info: Any) -> None:
+        """Call the loggers' ``setup(**info)``, on the caller's thread, before anything else."""
+        self._hooks.setup(**info)
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """Take note of new records; returns at once."""
+        if not records:
+            return
+        with self._news:
+            self._tail.extend(records)
+            self._seen = records[-1].seq
+            if self._seen >= self._wake_at:
+                self._news.notify()
+        if self._thread is None:
+            self._start()
+
+    def close(self) -> None:
+        """Wait until everything is written, then ``on_experiment_end``. Idempotent."""
+        if self._thread is None:
+            if self._closing:
+                return
+            self._start()
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        assert self._thread is not None
+        self._thread.join()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="tunesmith-loggers", daemon=True)
+        self._thread.start()
+
+    # -- in the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            reader = self._open_reader()
+            try:
+                self._follow(reader)
+            finally:
+                reader.close()
+        except Exception as error:
+            self.failures.append((self, error))
+            _log.exception("the loggers cannot follow the journal any more; the run goes on, without files from here on.")
+
+    def _follow(self, reader: ReadsJournal) -> None:
+        told = self._told()
+        while self._book.cursor < told:
+            self._hooks.replay(reader.read(self._book.cursor, min(_BATCH, told - self._book.cursor)))
+        while self._wait():
+            for records in iter(lambda: self._next(reader), []):
+                self._hooks.committed(records)
+            self._flush()
+        self._hooks.close()
+        self._flush()
+
+    def _wait(self) -> bool:
+        """Wait for records, then a little for more; false when all is done."""
+        cursor = self._book.cursor
+        with self._news:
+            self._wake_at = cursor + 1
+            self._news.wait_for(lambda: self._seen > cursor or self._closing)
+            self._wake_at = cursor + _BATCH
+            self._news.wait_for(lambda: self._seen >= self._wake_at or self._closing, self._linger)
+            return self._seen > cursor
+
+    def _next(self, reader: ReadsJournal) -> list[Record]:
+        """The next records in order, from memory if they are there; none: there are no more for now."""
+        cursor = self._book.cursor
+        with self._news:
+            if self._seen <= cursor:
+                return []
+            oldest = self._tail[0].seq
+            if oldest <= cursor + 1:
+                records = [record for record in self._tail if record.seq > cursor]
+                self._tail.clear()
+                return records
+        return list(islice(reader.read(cursor, min(_BATCH, oldest - cursor - 1)), _BATCH))
+
+    def _flush(self) -> None:
+        hooks = self._hooks.hooks
+        for logger in list(hooks.callbacks):
+            if hasattr(logger, "flush"):
+                hooks.one(logger, logger.flush, "flush", None)
+        if self._note is not None and not self.failures:
+            beside = f"{self._note}.new"
+            with open(beside, "w", encoding="utf-8") as file:
+                json.dump({"seq": self._book.cursor, "boot": _boot_id()}, file)
+            os.replace(beside, self._note)
+
+    def _told(self) -> int:
+        """Up to which record the files are complete; 0 if that is not known for sure (the machine was restarted since)."""
+        if self._note is None:
+            return 0
+        try:
+            with open(self._note, encoding="utf-8") as file:
+                note = json.load(file)
+            return int(note["seq"]) if note["boot"] == _boot_id() else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+
+def rows_of(book: TrialBook, number: int) -> list[ResultDict]:
+    """All results of a trial up to where ``book`` is, read from the journal; after a rewind the newest attempt's stand."""
+    again = TrialBook.of(book.experiment)
+    rows: dict[int, ResultDict] = {}
+    for record in book.records(number):
+        trial = again.apply(record)
+        if trial is not None and isinstance(record.event, Reported):
+            while rows and next(reversed(rows)) >= trial.iteration:
+                rows.popitem()
+            rows[trial.iteration] = trial.last_result
+    return list(rows.values())
+
+
+def _boot_id() -> str:
+    """Changes when the machine is restarted: what was written but not synced may be lost then."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return "unknown"

@@ -1,0 +1,144 @@
+"""Resource requests: what one attempt of a trial holds while it runs, from any of the forms that users write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tunesmith.errors import SpecError
+
+__all__ = ["PlacementGroupFactory", "resource_request", "resources_from"]
+
+_NAMES = {"CPU": "cpu", "GPU": "gpu", "extra_cpu": "cpu", "extra_gpu": "gpu"}
+_NESTED = ("custom_resources", "extra_custom_resources")
+
+
+class PlacementGroupFactory:
+    """A request in bundles, as Ray users write it.
+
+    The first bundle is for the trial's own process and may be empty; the others are for what it starts.
+    On one machine a trial holds the sum of all bundles; ``strategy`` matters on clusters only.
+
+    Args:
+        bundles: at least one mapping of resource name to amount (>= 0), e.g. ``[{"cpu": 1}, {"cpu": 2, "gpu": 1}]``.
+        strategy: ``PACK``, ``SPREAD``, ``STRICT_PACK`` or ``STRICT_SPREAD``.
+
+    Raises:
+        SpecError: no bundle, an unknown strategy, or an amount that is no number or negative.
+
+    Example:
+        >>> PlacementGroupFactory([{"CPU": 1}, {"CPU": 0.5, "GPU": 1}]).required_resources
+        {'cpu': 1.5, 'gpu': 1.0}
+    """
+
+    def __init__(self, bundles: Sequence[Mapping[str, float]], strategy: str = "PACK") -> None:
+        if isinstance(bundles, Mapping | str) or not isinstance(bundles, Sequence) or not bundles:
+            raise SpecError(f"PlacementGroupFactory takes a list of at least one bundle such as [{{'cpu': 1}}], got {bundles!r}.")
+        if strategy not in ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"):
+            raise SpecError(f"PlacementGroupFactory: strategy must be PACK, SPREAD, STRICT_PACK or STRICT_SPREAD, got {strategy!r}.")
+        self.bundles = [_amounts(bundle, "a bundle of PlacementGroupFactory") for bundle in bundles]
+        self.strategy = strategy
+
+    @property
+    def head_bundle_is_empty(self) -> bool:
+        """Whether the trial's own process asks for nothing."""
+        return not any(self.bundles[0].values())
+
+    @property
+    def head_cpus(self) -> float:
+        """CPUs of the first bundle."""
+        return self.bundles[0].get("cpu", 0.0)
+
+    @property
+    def required_resources(self) -> dict[str, float]:
+        """The sum over all bundles."""
+        total: dict[str, float] = {}
+        for bundle in self.bundles:
+            for name, amount in bundle.items():
+                total[name] = total.get(name, 0.0) + amount
+        return total
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PlacementGroupFactory):
+            return NotImplemented
+        return self.bundles == other.bundles and self.strategy == other.strategy
+
+    def __hash__(self) -> int:
+        return hash((tuple(tuple(sorted(bundle.items())) for bundle in self.bundles), self.strategy))
+
+    def __repr__(self) -> str:
+        return f"PlacementGroupFactory({self.bundles!r}, strategy={self.strategy!r})"
+
+
+def resources_from(request: Any, owner: str = "resources_per_trial") -> dict[str, float]:
+    """The plain sums of one request: names ``cpu``, ``gpu``, ``memory`` (bytes) or any custom one, to amounts.
+
+    A mapping that does not mention ``cpu`` takes one CPU, also beside a GPU; write ``"cpu": 0`` for none. In a
+    ``PlacementGroupFactory`` nothing is added. ``extra_cpu``, ``extra_gpu`` add to ``cpu`` and ``gpu``;
+    ``custom_resources`` holds further names.
+
+    Args:
+        request: None, a mapping, or a :class:`PlacementGroupFactory`.
+        owner: what the message calls it.
+
+    Raises:
+        SpecError: another type, or an amount that is no number, negative, infinite or nan.
+
+    Example:
+        >>> resources_from({"gpu": 0.5, "license": 1})
+        {'gpu': 0.5, 'license': 1.0, 'cpu': 1.0}
+        >>> resources_from(None)
+        {'cpu': 1.0}
+    """
+    if request is None:
+        return {"cpu": 1.0}
+    if isinstance(request, PlacementGroupFactory):
+        return request.required_resources
+    total = _amounts(request, owner)
+    total.setdefault("cpu", 1.0)
+    return total
+
+
+def resource_request(request: Any, owner: str = "resources_per_trial") -> dict[str, float] | Callable[[dict[str, Any]], dict[str, float]]:
+    """As :func:`resources_from`, but a callable ``config -> request`` stays one, with its answers checked the same way."""
+    if callable(request) and not isinstance(request, PlacementGroupFactory):
+        return PerConfig(request, owner)
+    return resources_from(request, owner)
+
+
+class PerConfig:
+    """A resource request that depends on the trial's config (picklable if the user's function is)."""
+
+    def __init__(self, function: Callable[[dict[str, Any]], Any], owner: str) -> None:
+        self.function, self.owner = function, owner
+
+    def __call__(self, config: dict[str, Any]) -> dict[str, float]:
+        return resources_from(self.function(config), f"what the function given as {self.owner} returned")
+
+
+def _amounts(request: Any, owner: str) -> dict[str, float]:
+    if not isinstance(request, Mapping):
+        raise SpecError(
+            f"{owner} must be a dict such as {{'cpu': 2, 'gpu': 0.5}}, a PlacementGroupFactory or a function of the config "
+            f"that returns one; got {type(request).__name__} {request!r}."
+        )
+    total: dict[str, float] = {}
+    for name, amount in request.items():
+        if name in _NESTED:
+            for custom, value in _amounts(amount or {}, f"{owner}[{name!r}]").items():
+                total[custom] = total.get(custom, 0.0) + value
+            continue
+        if not isinstance(name, str) or isinstance(amount, bool) or not _is_amount(amount):
+            raise SpecError(f"{owner}[{name!r}] must be a finite number >= 0, got {amount!r}.")
+        key = _NAMES.get(name, name)
+        total[key] = total.get(key, 0.0) + float(amount)
+    return total
+
+
+def _is_amount(value: Any) -> bool:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, str) and math.isfinite(number) and number >= 0

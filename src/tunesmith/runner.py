@@ -1,0 +1,251 @@
+"""``run`` and ``run_experiments``: the keyword front, with the names that Ray Tune users know, old ones included."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.build import build
+from tunesmith.config import CheckpointConfig, FailureConfig, SyncConfig
+from tunesmith.errors import SpecError, TrialsFailed
+from tunesmith.experiment import Experiment, experiments_from
+from tunesmith.legacy import settle
+
+if TYPE_CHECKING:
+    from tunesmith.analysis import ExperimentAnalysis
+    from tunesmith.callback import Callback
+    from tunesmith.drive import Finished
+    from tunesmith.spec import ExperimentSpec
+
+__all__ = ["perform", "run", "run_experiments"]
+
+
+def run(
+    run_or_experiment: Any,
+    name: str | None = None,
+    *,
+    metric: str | Sequence[str] | None = None,
+    mode: str | Sequence[str] | None = None,
+    stop: Any = None,
+    time_budget_s: float | timedelta | None = None,
+    config: Mapping[str, Any] | None = None,
+    resources_per_trial: Any = None,
+    num_samples: int = 1,
+    storage_path: Any = None,
+    local_dir: Any = None,
+    search_alg: Any = None,
+    scheduler: Any = None,
+    max_concurrent_trials: int | None = None,
+    checkpoint_config: CheckpointConfig | None = None,
+    keep_checkpoints_num: int | None = None,
+    checkpoint_score_attr: str | None = None,
+    checkpoint_freq: int = 0,
+    checkpoint_at_end: bool | None = None,
+    sync_config: SyncConfig | None = None,
+    max_failures: int = 0,
+    fail_fast: bool | str = False,
+    raise_on_failed_trial: bool = True,
+    resume: bool | str | None = False,
+    callbacks: Sequence[Callback] | None = None,
+    loggers: Sequence[Any] | None = None,
+    log_to_file: bool | str | Sequence[str] = False,
+    trial_name_creator: Callable[[Any], str] | None = None,
+    trial_dirname_creator: Callable[[Any], str] | None = None,
+    chdir_to_trial_dir: bool = False,
+    reuse_actors: bool | None = None,
+    verbose: int | None = 1,
+    seed: int | None = None,
+    deterministic: bool = False,
+    executor: Any = None,
+    max_trial_s: float | None = None,
+    max_silence_s: float | None = None,
+    **legacy: Any,
+) -> ExperimentAnalysis:
+    """Run an experiment: many trials of one trainable, each with its own configuration from the space ``config``.
+
+    Args:
+        run_or_experiment: a training function, a ``Trainable`` class, a registered name, or an ``Experiment``.
+        name: of the experiment and its directory. None: the trainable's name and the date. A name that is taken gets
+            ``_2``, ``_3`` ...: nothing is ever written over.
+        metric: the reported key to optimise ("a/b" for nested ones), or a list of them.
+        mode: "min" or "max", or a list of equal length. What is missing of the two is taken from scheduler or searcher.
+        stop: when a trial ends. A dict ends it when any result is >= its bound; a function ``(trial_id, result) -> bool``,
+            a ``Stopper``, or a list of these.
+        time_budget_s: seconds, or a ``timedelta``, after which everything is stopped. None: no limit.
+        config: the search space: a dict of constants, domains, ``grid_search`` lists and nested spaces. None: no parameters.
+        resources_per_trial: what a trial holds while it runs: ``{"cpu": 2, "gpu": 0.5}``, a ``PlacementGroupFactory``, or a
+            function of the config. A dict without "cpu" takes one CPU. None: one CPU.
+        num_samples: how often the space is drawn, each time with the whole grid; >= 1, or -1: until a limit.
+        storage_path: directory of all experiments, relative to the working directory; None: ``TUNESMITH_RESULTS_DIR`` or
+            ``~/tunesmith_results``. ``local_dir`` is its old name.
+        search_alg: a searcher, "random", or None: grid x random.
+        scheduler: a scheduler, "fifo", or None: first in, first out.
+        max_concurrent_trials: at most so many trials at once, >= 1. None: as many as fit.
+        checkpoint_config: a ``CheckpointConfig``; or, each for itself, ``keep_checkpoints_num`` (per trial, >= 1),
+            ``checkpoint_score_attr`` (the key that ranks them, "min-loss" for the lowest loss), ``checkpoint_freq`` (every so
+            many iterations) and ``checkpoint_at_end`` (None or False: no); the last two for ``Trainable`` classes only.
+        sync_config: the default ``SyncConfig()`` only.
+        max_failures: retries per trial after errors of its own code; -1: without end.
+        fail_fast: True: the first failed trial ends the experiment; "raise": and its own exception is raised here.
+        raise_on_failed_trial: raise at the end if trials ended in ERROR; False: log it.
+        resume: go on with the experiment ``name``: True: it must be there; "AUTO": begin it if it is not.
+        callbacks: instances of ``Callback``.
+        loggers: old-style ``Logger`` classes (or ``LoggerCallback`` instances) instead of the usual files; ``()``: no files.
+        log_to_file: keep what trials print: True (stdout.log and stderr.log in the trial's directory), a file name for both,
+            or a pair of names.
+        trial_name_creator: ``trial -> str``, its name for people.
+        trial_dirname_creator: ``trial -> str``, the name of its directory.
+        chdir_to_trial_dir: run each trial in its own directory.
+        reuse_actors: whether a worker may serve several trials. None: where that is safe.
+        verbose: 0 is silent; 1 one line per change.
+        seed: of all random streams. None: one is drawn, shown and recorded.
+        deterministic: the order of events does not depend on timing; limits in seconds are refused.
+        executor: what runs the trials: "inline" (in this thread), an executor, or None: the environment's
+            ``TUNESMITH_EXECUTOR``, else "inline".
+        max_trial_s: seconds that an attempt may run; ``max_silence_s``: that it may go without a report. They need an
+            executor that can end a trial by force.
+        legacy: the other arguments of older releases. Those that ask for what always holds here (``queue_trials``,
+            ``ray_auto_init``, ``global_checkpoint_period`` ...) are accepted with one logged line; those that are not built
+            (``progress_reporter``, ``restore``, ``export_formats``, ``trial_executor``, ``with_server`` ...) are refused.
+
+    Returns:
+        An ``ExperimentAnalysis`` of all trials.
+
+    Raises:
+        SpecError: an argument is wrong or unknown; nothing was started.
+        StorageFull: the directory cannot be written.
+        TrialsFailed: trials ended in ERROR and ``raise_on_failed_trial`` is true.
+        TuneError: see :mod:`tunesmith.errors`.
+
+    Example:
+        >>> import tempfile
+        >>> from tunesmith import choice, report, run
+        >>> def train(config):
+        ...     for step in range(3):
+        ...         report(score=config["x"] * step)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     analysis = run(train, config={"x": choice([2])}, metric="score", mode="max", storage_path=folder, verbose=0)
+        ...     print(analysis.best_result["score"])
+        4
+    """
+    given = {key: value for key, value in locals().items() if key not in ("legacy", "run_or_experiment")}
+    settle("run()", legacy, given)
+    trainable, given = _unwrap(run_or_experiment, given)
+    return _analyse(*perform(build(trainable, **_present(given))))
+
+
+def run_experiments(
+    experiments: Any,
+    scheduler: Any = None,
+    *,
+    search_alg: Any = None,
+    verbose: int | None = 1,
+    resume: bool | str | None = False,
+    reuse_actors: bool | None = None,
+    raise_on_failed_trial: bool = True,
+    callbacks: Sequence[Callback] | None = None,
+    executor: Any = None,
+    **legacy: Any,
+) -> list[Any]:
+    """Run several experiments, one after another; each has its own directory and its own copy of scheduler and searcher.
+
+    Args:
+        experiments: an ``Experiment``, a list of them, or a dict ``name -> {"run": trainable, "stop": ..., "config": ...}``.
+        scheduler, search_alg, verbose, resume, reuse_actors, raise_on_failed_trial, callbacks, executor: as for :func:`run`.
+        legacy: as for :func:`run`; ``concurrent`` is accepted with one logged line.
+
+    Returns:
+        The trials of all experiments.
+
+    Raises:
+        SpecError: an argument is wrong; experiments before the wrong one may have been run.
+        TrialsFailed: trials ended in ERROR; raised after the last experiment, with the failed trials of all of them.
+    """
+    common = {key: value for key, value in locals().items() if key not in ("legacy", "experiments", "scheduler", "search_alg")}
+    settle("run_experiments()", legacy, {**common, "scheduler": scheduler, "search_alg": search_alg})
+    trials: list[Any] = []
+    failures: list[TrialsFailed] = []
+    common.pop("raise_on_failed_trial")
+    for experiment in experiments_from(experiments):
+        own = {"scheduler": copy.deepcopy(scheduler), "search_alg": copy.deepcopy(search_alg)}
+        try:
+            trials += run(experiment, raise_on_failed_trial=raise_on_failed_trial, **own, **common).trials
+        except TrialsFailed as error:
+            failures.append(error)
+    if failures:
+        raise TrialsFailed("\n".join(map(str, failures)), [trial for error in failures for trial in error.trials])
+    return trials
+
+
+def perform(spec: ExperimentSpec) -> tuple[ExperimentSpec, Finished]:
+    """Drive a validated experiment to its end."""
+    from tunesmith.drive import execute
+    from tunesmith.specfile import save
+
+    save(spec)
+    return spec, execute(spec)
+
+
+def _analyse(spec: ExperimentSpec, finished: Finished) -> ExperimentAnalysis:
+    from tunesmith.analysis import ExperimentAnalysis
+
+    metric, mode = (spec.metrics[0], spec.modes[0]) if spec.metrics else (None, None)
+    return ExperimentAnalysis(finished.path, default_metric=metric, default_mode=mode, resolve=finished.resolve)
+
+
+def _unwrap(given: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The trainable, and the arguments with those of an ``Experiment`` put in; the same one given twice must agree."""
+    if isinstance(given, list | tuple):
+        if len(given) != 1:
+            raise SpecError(f"run() takes one experiment, got a list of {len(given)}; use run_experiments([...]) for several.")
+        given = given[0]
+    if not isinstance(given, Experiment):
+        return given, arguments
+    merged = dict(arguments)
+    for name, value in given.arguments.items():
+        if arguments[name] != _DEFAULTS[name] and arguments[name] is not value and arguments[name] != value:
+            raise SpecError(f"{name} is given twice: {arguments[name]!r} to run(), and {value!r} in the Experiment {given.name!r}.")
+        merged[name] = value
+    return given.run, merged
+
+
+def _present(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of :func:`run` under the names of :func:`build`."""
+    present = dict(given)
+    if present.pop("sync_config") is not None and not isinstance(given["sync_config"], SyncConfig):
+        raise SpecError(f"sync_config must be a SyncConfig, got {type(given['sync_config']).__name__} {given['sync_config']!r}.")
+    present["resources"] = present.pop("resources_per_trial")
+    present["failure"] = FailureConfig(max_failures=present.pop("max_failures"), fail_fast=present.pop("fail_fast"))
+    present["checkpoint"] = _checkpoint(
+        present.pop("checkpoint_config"),
+        keep_checkpoints_num=present.pop("keep_checkpoints_num"),
+        checkpoint_score_attr=present.pop("checkpoint_score_attr"),
+        checkpoint_freq=present.pop("checkpoint_freq"),
+        checkpoint_at_end=present.pop("checkpoint_at_end"),
+    )
+    return present
+
+
+def _checkpoint(config: Any, **separate: Any) -> CheckpointConfig:
+    given = [name for name, value in separate.items() if value not in (None, 0, False)]
+    if config is not None:
+        if not isinstance(config, CheckpointConfig):
+            raise SpecError(f"checkpoint_config must be a CheckpointConfig, got {type(config).__name__} {config!r}.")
+        if given:
+            raise SpecError(f"{given[0]} and checkpoint_config are both given: put it into the CheckpointConfig.")
+        return config
+    score = separate["checkpoint_score_attr"]
+    order = "min" if isinstance(score, str) and score.startswith("min-") else "max"
+    return CheckpointConfig(
+        num_to_keep=separate["keep_checkpoints_num"],
+        checkpoint_score_attribute=score.removeprefix("min-") if isinstance(score, str) else score,
+        checkpoint_score_order=order,
+        checkpoint_frequency=separate["checkpoint_freq"],
+        checkpoint_at_end=bool(separate["checkpoint_at_end"]),
+    )
+
+
+_DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(run).parameters.items()}

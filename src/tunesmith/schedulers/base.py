@@ -1,0 +1,150 @@
+"""The scheduler protocol: one class to derive from, four hooks, capabilities as data.
+
+A scheduler runs inside the fold: its hooks are called again with the same events when a journal is replayed, so they must be
+deterministic Python. Its attributes are its state; randomness comes from ``self.rng`` (keyed by the experiment's seed). It sees
+read-only views of trials and never calls back; what it wants done it returns.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tunesmith.core.commands import Decision
+from tunesmith.core.controller import Runnable
+from tunesmith.core.ports import TrialView
+from tunesmith.core.rng import stream
+from tunesmith.core.settings import Settings
+from tunesmith.errors import SpecError
+
+__all__ = ["Scheduler", "SchedulerCapabilities", "TrialScheduler"]
+
+Answer = str | Decision | Iterable[Decision] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerCapabilities:
+    """What a scheduler does, as data.
+
+    Args:
+        pauses: it pauses trials, so it needs them to be resumable (warm, from a checkpoint, or run again).
+        exploits: it copies checkpoints between trials (the population family).
+        multi_objective: it can rank by several metrics.
+        needs_metric: it is of no use without a metric.
+    """
+
+    pauses: bool = False
+    exploits: bool = False
+    multi_objective: bool = False
+    needs_metric: bool = False
+
+
+class Scheduler:
+    """Base of all schedulers.
+
+    Args:
+        metric: what to rank by; None: the run's.
+        mode: "min" or "max"; None: the run's.
+
+    Raises:
+        SpecError: a mode that is neither "min" nor "max".
+
+    Example:
+        >>> class StopAtTen(Scheduler):
+        ...     def on_result(self, trial, result):
+        ...         return self.stop("ten is enough") if trial.iteration >= 10 else self.CONTINUE
+    """
+
+    CONTINUE: ClassVar[str] = "CONTINUE"
+    PAUSE: ClassVar[str] = "PAUSE"
+    STOP: ClassVar[str] = "STOP"
+    NOOP: ClassVar[str] = "NOOP"
+    capabilities: ClassVar[SchedulerCapabilities] = SchedulerCapabilities()
+
+    def __init__(self, metric: str | None = None, mode: str | None = None) -> None:
+        if mode is not None and mode not in ("min", "max"):
+            raise SpecError(f"mode of {type(self).__name__} must be 'min' or 'max', got {mode!r}")
+        self.metric = metric
+        self.mode = mode
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Take what is missing from the run.
+
+        Returns:
+            False if one of them is already set here and is given as well.
+        """
+        if (self.metric and metric) or (self.mode and mode):
+            return False
+        self.metric = self.metric or metric
+        self.mode = self.mode or mode
+        return True
+
+    def start(self, settings: Settings) -> None:
+        """Called once, before any trial; ``self.rng`` is ready from here on."""
+        self.rng = self.stream(settings.seed)
+
+    @staticmethod
+    def stream(seed: int) -> random.Random:
+        """The scheduler's random stream."""
+        return stream(seed, "scheduler")
+
+    def on_trial_add(self, trial: TrialView) -> Answer:
+        """A trial was suggested."""
+        return None
+
+    def on_result(self, trial: TrialView, result: Mapping[str, Any]) -> Answer:
+        """A trial reported ``result`` (flat metrics) and waits. Repeats after a rewind are not shown.
+
+        Returns:
+            ``CONTINUE``, ``PAUSE``, ``STOP``, or decisions (``self.stop(reason)``, ``self.pause(reason)``, ``self.exploit(...)``,
+            also for other trials by ``trial=``). Without one for this trial it continues.
+        """
+        return self.CONTINUE
+
+    def on_trial_end(self, trial: TrialView, outcome: str) -> Answer:
+        """A trial is over (not called between attempts). Decisions about other trials may be returned."""
+        return None
+
+    def choose(self, runnable: Runnable) -> TrialView | None:
+        """The trial to start or resume next, or None: rather draw a new one."""
+        return runnable.pending[0] if runnable.pending else runnable.first_paused()
+
+    def state(self) -> Any:
+        """Plain data that all later decisions depend on, for comparing replays."""
+        own = {key: value for key, value in vars(self).items() if key != "rng"}
+        rng = getattr(self, "rng", None)
+        return (sorted(own.items(), key=lambda item: item[0]), rng.getstate() if rng is not None else None)
+
+    # -- decisions -------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def stop(reason: str, trial: int | None = None) -> Decision:
+        """End a trial (the one in hand, or number ``trial``)."""
+        return Decision("stop", trial, reason)
+
+    @staticmethod
+    def pause(reason: str, trial: int | None = None) -> Decision:
+        """Pause a trial; it runs again when ``choose`` returns it."""
+        return Decision("pause", trial, reason)
+
+    @staticmethod
+    def save(trial: int, reason: str = "") -> Decision:
+        """Ask a running trial for a checkpoint."""
+        return Decision("save", trial, reason)
+
+    @staticmethod
+    def exploit(source: int, reason: str, *, trial: int | None = None, values: Mapping[str, Any] | None = None, **data: Any) -> Decision:
+        """Let a trial go on from the newest checkpoint of ``source``.
+
+        Args:
+            source: number of the live trial to copy.
+            values: its new drawn values; None: ask the exploration outside the fold (``Explore``), with ``data``.
+        """
+        extra = {"values": dict(values)} if values is not None else {}
+        return Decision("exploit", trial, reason, {"source": source, **extra, **data})
+
+
+TrialScheduler = Scheduler
+"""Ray's name for it."""

@@ -1,0 +1,159 @@
+"""From configs, whole or partial, back to values: what searchers suggest, and the points that users want evaluated."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tunesmith.errors import SpaceError
+from tunesmith.space.compute import as_json
+from tunesmith.space.domains import Domain, Float, same
+from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, Items, Keys, Leaf, Node, plain, show
+
+__all__ = ["match"]
+
+
+def match(root: Branch, nodes: Mapping[str, Leaf], config: Mapping[Any, Any], strict: bool) -> dict[str, Any]:
+    """Values of the parameters that ``config`` gives; see :meth:`Space.values_from`."""
+    if not isinstance(config, Mapping):
+        raise SpaceError(f"config: expected a dict of parameters, got {type(config).__name__} {config!r}.")
+    values: dict[str, Any] = {}
+    nested: dict[Any, Any] = {}
+    for key, given in config.items():
+        node = nodes.get(key) if isinstance(key, str) and key not in root.children else None
+        if node is not None:
+            _match(node, given, values, strict)
+        elif isinstance(key, str) and "/" in key and key not in root.children:
+            _nest(nested, key.split("/"), given)
+        else:
+            nested[key] = given
+    _match_branch(root, nested, values, strict)
+    return values
+
+
+def _nest(nested: dict[Any, Any], parts: list[str], given: Any) -> None:
+    for part in parts[:-1]:
+        inner = nested.get(part)
+        nested[part] = dict(inner) if isinstance(inner, Mapping) else {}
+        nested = nested[part]
+    nested[parts[-1]] = given
+
+
+def _match(node: Node, given: Any, values: dict[str, Any], strict: bool) -> None:
+    if isinstance(node, Constant):
+        _match_constant(node, given, values, strict)
+    elif isinstance(node, Branch):
+        if not isinstance(given, Mapping):
+            raise SpaceError(f"{show(node.keys)}: expected a dict with entries of the space, got {type(given).__name__} {given!r}.")
+        _match_branch(node, given, values, strict)
+    elif isinstance(node, Items):
+        _match_items(node, given, values, strict)
+    elif isinstance(node, Choice):
+        _match_choice(node, given, values, strict)
+    elif isinstance(node, Computed):
+        values[node.name] = _json(node.keys, given)
+    elif isinstance(node, Leaf):
+        values[node.name] = _member(node, plain(given))
+
+
+def _match_branch(node: Branch, given: Mapping[Any, Any], values: dict[str, Any], strict: bool) -> None:
+    by_text = {str(key): child for key, child in node.children.items()}
+    for key, entry in given.items():
+        child = node.children.get(key) or by_text.get(str(key))
+        if child is not None:
+            _match(child, entry, values, strict)
+        elif strict:
+            close = difflib.get_close_matches(str(key), by_text, 1)
+            hint = f'did you mean "{close[0]}"?' if close else f"it has {', '.join(by_text) or 'no entries'}."
+            raise SpaceError(f"{show((*node.keys, key))}: the space has no such entry; {hint}")
+        else:
+            _extra((*node.keys, key), entry, values)
+
+
+def _match_items(node: Items, given: Any, values: dict[str, Any], strict: bool) -> None:
+    if isinstance(given, Mapping):  # from flat keys: "layers/0"
+        pairs = [(int(index), entry) for index, entry in given.items() if str(index).isdecimal()]
+    elif isinstance(given, list | tuple):
+        pairs = list(enumerate(given))
+    else:
+        raise SpaceError(f"{show(node.keys)}: expected a list of {len(node.children)}, got {type(given).__name__} {given!r}.")
+    for index, entry in pairs:
+        if index >= len(node.children):
+            raise SpaceError(f"{show(node.keys)}: has {len(node.children)} elements, but a value for number {index} was given.")
+        _match(node.children[index], entry, values, strict)
+
+
+def _match_constant(node: Constant, given: Any, values: dict[str, Any], strict: bool) -> None:
+    if same(node.value, given):
+        return
+    if strict:
+        raise SpaceError(f"{show(node.keys)}: is the constant {node.value!r} in the space, but {given!r} was given. Make it a choice to vary it.")
+    _extra(node.keys, given, values)
+
+
+def _extra(keys: Keys, given: Any, values: dict[str, Any]) -> None:
+    if isinstance(given, Mapping) and given:
+        for key, entry in given.items():
+            _extra((*keys, key), entry, values)
+    else:
+        values["/".join(map(str, keys))] = _json(keys, given)
+
+
+def _json(keys: Keys, given: Any) -> Any:
+    value = as_json(given)
+    if value is None and given is not None:
+        raise SpaceError(f"{show(keys)}: a value for it must be a number, a text, or lists and dicts of these, got {type(given).__name__} {given!r}.")
+    return value
+
+
+def _member(leaf: Leaf, given: Any) -> Any:
+    """``given`` as a value of the leaf's domain."""
+    domain = leaf.domain
+    if hasattr(domain, "categories"):
+        exact = [option for option in domain.categories if type(option) is type(given) and same(option, given)]
+        found = exact or [option for option in domain.categories if same(option, given)]
+        if found:
+            return found[0]
+        raise SpaceError(f"{show(leaf.keys)}: {given!r} is none of its options {list(domain.categories)!r}.")
+    value = _into_bounds(domain, given)
+    if not domain.is_valid(value):
+        note = " (its upper bound is exclusive)" if value == getattr(domain, "upper", None) else ""
+        raise SpaceError(f"{show(leaf.keys)}: {given!r} is not in {domain!r}{note}.")
+    return domain.cast(value)
+
+
+def _into_bounds(domain: Domain, value: Any) -> Any:
+    """A float that misses a bound by a rounding error, as logarithms and inverses do, as that bound."""
+    if isinstance(domain, Float) and isinstance(value, float):
+        for bound in (domain.lower, domain.upper):
+            if math.isclose(value, bound, rel_tol=1e-12, abs_tol=0.0):
+                return bound
+    return value
+
+
+def _match_choice(node: Choice, given: Any, values: dict[str, Any], strict: bool) -> None:
+    given = plain(given)
+    for index, option in enumerate(node.domain.categories):
+        if same(option, given) and (type(option) is type(given) or type(option) not in SCALARS):
+            values[node.name] = node.codes[index]
+            return
+    misfits = []
+    for index, tree in enumerate(node.options):
+        if isinstance(tree, Constant):
+            continue
+        found: dict[str, Any] = {}
+        try:
+            _match(tree, given, found, True)
+        except SpaceError as error:
+            misfits.append(str(error))
+            continue
+        values[node.name] = node.codes[index]
+        values.update(found)
+        return
+    if type(given) in SCALARS and node.index(given) is not None:  # a code: values by name come through here too
+        values[node.name] = given
+        return
+    why = f" ({misfits[0]})" if len(misfits) == 1 else ""
+    raise SpaceError(f"{show(node.keys)}: {given!r} fits none of its {len(node.options)} options{why}.")

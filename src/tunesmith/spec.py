@@ -1,0 +1,88 @@
+"""ExperimentSpec: one validated description of an experiment, built by both fronts (``run`` and ``Tuner``), driven by ``drive``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tunesmith.callback import Callback
+    from tunesmith.executors.base import Executor
+    from tunesmith.logger.base import LoggerCallback
+    from tunesmith.schedulers.base import Scheduler
+    from tunesmith.search.base import Searcher
+    from tunesmith.space import Space
+    from tunesmith.stopper import Stopper
+    from tunesmith.trainable.base import TrainableSpec
+
+__all__ = ["CheckpointPolicy", "ExperimentSpec", "FailurePolicy"]
+
+
+@dataclass(slots=True)
+class FailurePolicy:
+    """What failures cost.
+
+    Args:
+        max_failures: retries per trial after errors of the user's code; -1: without end.
+        fail_fast: False; True: the first failed trial ends the experiment; "raise": and its own exception is raised.
+        raise_on_failed_trial: raise ``TrialsFailed`` at the end if trials ended in ERROR (nan ones excepted).
+        identical: circuit breaker: if the first so many ended trials all failed alike, stop; None: never.
+    """
+
+    max_failures: int = 0
+    fail_fast: bool | str = False
+    raise_on_failed_trial: bool = True
+    identical: int | None = 5
+
+
+@dataclass(slots=True)
+class CheckpointPolicy:
+    """When checkpoints are taken and which are kept (Ray's ``CheckpointConfig``)."""
+
+    num_to_keep: int | None = None
+    score_attribute: str | None = None
+    score_order: str = "max"
+    frequency: int = 0
+    at_end: bool | None = None
+
+
+@dataclass(slots=True)
+class ExperimentSpec:
+    """All that ``drive.execute`` needs. Every field is validated and resolved by the front.
+
+    ``metrics`` and ``modes`` have equal length (0, 1 or more). ``num_samples`` None: until a limit.
+    ``stop`` is one combined Stopper or None. ``path`` is the experiment's directory: absolute, there, and ours.
+    ``loggers`` None: the default files; else the ``LoggerCallback`` instances to run instead (``()``: no files at all).
+    """
+
+    trainable: TrainableSpec
+    name: str
+    path: str
+    space: Space
+    searcher: Searcher
+    scheduler: Scheduler
+    metrics: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    num_samples: int | None = 1
+    stop: Stopper | None = None
+    resources: Mapping[str, float] | Callable[[dict[str, Any]], Mapping[str, float]] | None = None
+    max_concurrent: int | None = None
+    time_budget_s: float | None = None
+    max_trial_s: float | None = None
+    max_silence_s: float | None = None
+    seed: int | None = None
+    deterministic: bool = False
+    executor: Executor | None = None
+    failure: FailurePolicy = field(default_factory=FailurePolicy)
+    checkpoint: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+    callbacks: Sequence[Callback] = ()
+    loggers: Sequence[LoggerCallback] | None = None
+    trial_name_creator: Callable[[Any], str] | None = None
+    trial_dirname_creator: Callable[[Any], str] | None = None
+    log_to_file: tuple[str, str] | None = None
+    chdir_to_trial_dir: bool = False
+    reuse_actors: bool | None = None
+    verbose: int = 1
+    resume: bool = False
+    journal_mode: str = "auto"

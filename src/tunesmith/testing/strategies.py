@@ -1,0 +1,112 @@
+"""Hypothesis strategies for the values of the package: events, decisions, records, and whatever JSON text can hold.
+
+Example:
+    >>> from hypothesis import given
+    >>> from tunesmith.core.codec import decode_event, encode_event
+    >>> @given(events())
+    ... def test_round_trip(event):
+    ...     assert repr(decode_event(*encode_event(event))) == repr(event)
+    >>> test_round_trip()
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from tunesmith.core import events as ev
+from tunesmith.core.commands import Decision
+from tunesmith.core.ports import Header, Record
+
+__all__ = ["decisions", "events", "headers", "json_scalars", "json_values", "metrics", "records"]
+
+_names = st.text(max_size=8) | st.sampled_from(["loss", "mean_accuracy", "training_iteration", "a/b", "$f", "$t", "$d"])
+_counts = st.integers(0, 2**40)
+
+
+def json_scalars() -> SearchStrategy[Any]:
+    """None, bools, integers of any size, floats with nan and the infinities, strings of any characters."""
+    return st.none() | st.booleans() | st.integers() | st.integers(-(2**3000), 2**3000) | st.floats() | st.text(max_size=12)
+
+
+def json_values(max_leaves: int = 8) -> SearchStrategy[Any]:
+    """Nested lists, tuples and dicts of :func:`json_scalars`; some dicts have keys that are no strings or look like tags."""
+
+    def grow(inner: SearchStrategy[Any]) -> SearchStrategy[Any]:
+        keys = _names | st.integers() | st.tuples(st.integers(), st.text(max_size=3))
+        return (
+            st.lists(inner, max_size=4)
+            | st.lists(inner, max_size=4).map(tuple)
+            | st.dictionaries(_names, inner, max_size=4)
+            | st.dictionaries(keys, inner, max_size=3)
+        )
+
+    return st.recursive(json_scalars(), grow, max_leaves=max_leaves)
+
+
+def metrics() -> SearchStrategy[dict[str, Any]]:
+    """Flat metrics as :class:`~tunesmith.core.events.Reported` carries them: mostly floats, some strings, None and big integers."""
+    values = st.floats() | st.floats(allow_nan=False) | st.integers() | json_scalars()
+    return st.dictionaries(_names, values, max_size=5)
+
+
+def _times() -> SearchStrategy[float]:
+    return st.floats(0, 1e9)
+
+
+def _objects() -> SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(_names, json_values(4), max_size=3)
+
+
+def _drawn() -> SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(_names, json_scalars(), max_size=3)
+
+
+def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
+    """One event of any class.
+
+    Args:
+        trials: trial numbers to use; None: 0 to 9.
+    """
+    trial = st.integers(0, 9) if trials is None else trials
+    attempt, at, text = st.integers(0, 5), _times(), st.text(max_size=12)
+    amounts = st.dictionaries(_names, st.floats(0, 64), max_size=3)
+    checkpoints = st.builds("{}/checkpoint_{:06d}".format, trial, _counts)
+    errors = st.fixed_dictionaries({"type": text, "message": text, "where": text, "traceback": text})
+    return st.one_of(
+        st.builds(
+            ev.Reported, trial, attempt, _counts, metrics(), st.none() | checkpoints, st.none() | text, st.lists(_names, max_size=2).map(tuple), at
+        ),
+        st.builds(ev.Reported, trial, attempt, _counts, metrics(), at=at),
+        st.builds(ev.ExperimentStarted, _objects(), _counts, at),
+        st.builds(ev.SpecChanged, _objects(), at),
+        st.builds(ev.Suggested, trial, _drawn(), text, st.none() | amounts, st.none() | text, st.none() | text, at),
+        st.builds(ev.SearchExhausted, text, at),
+        st.builds(ev.AttemptStarted, trial, attempt, _objects(), at),
+        st.builds(ev.CheckpointSaved, trial, attempt, _counts, checkpoints, at),
+        st.builds(ev.Explored, trial, _drawn(), at),
+        st.builds(ev.AttemptEnded, trial, attempt, text, st.none() | errors, at),
+        st.builds(ev.TimerFired, text, at),
+        st.builds(ev.CapacityChanged, amounts, st.none() | _counts, at),
+        st.builds(ev.UserAction, st.sampled_from(["stop", "pause", "resume"]), trial, at),
+        st.builds(ev.StopRequested, text, st.booleans(), at),
+    )
+
+
+def decisions() -> SearchStrategy[Decision]:
+    """One decision with a reason and any JSON data."""
+    return st.builds(Decision, st.sampled_from(["launch", "pause", "stop", "exploit", "end"]), st.none() | _counts, st.text(max_size=12), _objects())
+
+
+def records(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Record]:
+    """One record without a number yet: an event, up to two decisions, now and then unhandled."""
+    handled = st.sampled_from([True, True, True, False])
+    return st.builds(Record, events(trials), st.lists(decisions(), max_size=2), handled)
+
+
+def headers() -> SearchStrategy[Header]:
+    """A journal's header."""
+    rules = st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=2)
+    return st.builds(Header, st.uuids().map(lambda found: found.hex), st.text(max_size=12), _times(), rules=rules, library=st.text(max_size=5))

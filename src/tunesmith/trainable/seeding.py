@@ -1,0 +1,83 @@
+"""The global random generators of a trial: ``random``, and numpy's and torch's where they have been imported."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["borrow", "seed_all"]
+
+_spares: list[Any] = []  # numpy bit generators of our own, to be swapped in
+
+
+def seed_all(seed: int) -> None:
+    """Seed the process's global generators, for good; for a process of the trial's own."""
+    random.seed(seed)
+    numpy = getattr(sys.modules.get("numpy"), "random", None)
+    if numpy is not None:
+        numpy.seed(seed & 0xFFFFFFFF)
+    torch = sys.modules.get("torch")
+    if hasattr(torch, "default_generator"):
+        _seed_torch(torch, seed)
+
+
+def borrow(seed: int) -> Callable[[], None]:
+    """Seed the global generators for a trial that shares the driver's process; the result puts the driver's own back.
+
+    Exact but for one thing: a second half of a pair that ``numpy.random.randn`` holds ready for the driver is dropped.
+    numpy's generator is swapped, which takes 5 us where saving and loading its state takes 150.
+    """
+    undo: list[Callable[[], None]] = []
+    state = random.getstate()
+    random.seed(seed)
+    numpy = getattr(sys.modules.get("numpy"), "random", None)
+    if numpy is not None:
+        undo.append(_swap_numpy(numpy, seed & 0xFFFFFFFF))
+    torch: Any = sys.modules.get("torch")
+    if hasattr(torch, "default_generator"):
+        undo.append(_borrow_torch(torch, seed))
+
+    def give_back() -> None:
+        random.setstate(state)
+        for step in undo:
+            step()
+
+    return give_back
+
+
+def _swap_numpy(numpy: Any, seed: int) -> Callable[[], None]:
+    if not hasattr(numpy, "set_bit_generator"):  # numpy < 1.24
+        state = numpy.get_state()
+        numpy.seed(seed)
+        return lambda: numpy.set_state(state)
+    drivers = numpy.get_bit_generator()
+    spare = _spares.pop() if _spares else numpy.MT19937(seed)
+    numpy.set_bit_generator(spare)
+    numpy.seed(seed)
+
+    def swap_back() -> None:
+        numpy.set_bit_generator(drivers)
+        _spares.append(spare)
+
+    return swap_back
+
+
+def _seed_torch(torch: Any, seed: int) -> None:
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # otherwise every call would be queued until it is
+        torch.cuda.manual_seed_all(seed)
+
+
+def _borrow_torch(torch: Any, seed: int) -> Callable[[], None]:
+    state = torch.default_generator.get_state()
+    cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    _seed_torch(torch, seed)
+
+    def load_back() -> None:
+        torch.default_generator.set_state(state)
+        if cards is not None:
+            torch.cuda.set_rng_state_all(cards)
+
+    return load_back

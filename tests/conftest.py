@@ -1,0 +1,28 @@
+"""What holds for every test: a home of its own, no settings from the outside, the same hypothesis profiles everywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+__all__: list[str] = []
+
+# No deadline: two cores shared by several test processes say nothing about a single example's time.
+settings.register_profile("quick", max_examples=50, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=400)
+settings.load_profile("quick")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty home for the whole session, child processes included: no test leaves anything in the user's own, or is led by it."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("home")
+        patch.setenv("HOME", str(path))
+        for name in [name for name in os.environ if name.startswith(("TUNESMITH_", "TUNE_"))]:
+            patch.delenv(name)
+        yield path
