@@ -46,6 +46,18 @@ if TYPE_CHECKING:
     from tunesmith.registry import register_env, register_trainable
     from tunesmith.resources import PlacementGroupFactory
     from tunesmith.runner import run, run_experiments
+    from tunesmith.session import (
+        TuneContext,
+        checkpoint_dir,
+        get_checkpoint,
+        get_context,
+        get_trial_dir,
+        get_trial_id,
+        get_trial_name,
+        get_trial_resources,
+        is_session_enabled,
+        report,
+    )
     from tunesmith.space import (
         choice,
         grid_search,
@@ -73,21 +85,7 @@ if TYPE_CHECKING:
         TimeoutStopper,
         TrialPlateauStopper,
     )
-    from tunesmith.trainable import (
-        Trainable,
-        TuneContext,
-        checkpoint_dir,
-        get_checkpoint,
-        get_context,
-        get_trial_dir,
-        get_trial_id,
-        get_trial_name,
-        get_trial_resources,
-        is_session_enabled,
-        report,
-        with_parameters,
-        with_resources,
-    )
+    from tunesmith.trainable import Trainable, with_parameters, with_resources
     from tunesmith.tuner import Tuner
 
 __all__ = [
@@ -179,12 +177,13 @@ _EXPORTS = {
     "registry": "register_env register_trainable",
     "resources": "PlacementGroupFactory",
     "runner": "run run_experiments",
+    "session": "TuneContext checkpoint_dir get_checkpoint get_context get_trial_dir get_trial_id get_trial_name get_trial_resources "
+    "is_session_enabled report",
     "space": "choice grid_search lograndint loguniform qlograndint qloguniform qrandint qrandn quniform randint randn require "
     "sample_from uniform",
     "stopper": "CombinedStopper EarlyStopping ExperimentPlateauStopper FunctionStopper MaximumIterationStopper NoopStopper Stopper "
     "TimeoutStopper TrialPlateauStopper",
-    "trainable": "Trainable TuneContext checkpoint_dir get_checkpoint get_context get_trial_dir get_trial_id get_trial_name "
-    "get_trial_resources is_session_enabled report with_parameters with_resources",
+    "trainable": "Trainable with_parameters with_resources",
     "tuner": "Tuner",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}

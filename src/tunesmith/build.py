@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tunesmith import checks
 from tunesmith.config import CheckpointConfig, FailureConfig
 from tunesmith.create import create_scheduler, create_searcher
 from tunesmith.errors import SpecError
@@ -19,9 +19,12 @@ from tunesmith.resources import resource_request
 from tunesmith.spec import CheckpointPolicy, ExperimentSpec, FailurePolicy
 
 if TYPE_CHECKING:
+    from tunesmith.executors.base import Executor
+    from tunesmith.schedulers.base import Scheduler
+    from tunesmith.search.base import Searcher
     from tunesmith.trainable.base import TrainableSpec
 
-__all__ = ["build"]
+__all__ = ["build", "executor_from", "trainable_from"]
 
 EXECUTORS = ("inline",)
 
@@ -45,17 +48,17 @@ def build(
     max_trial_s: Any = None,
     max_silence_s: Any = None,
     failure: FailureConfig | None = None,
-    raise_on_failed_trial: bool = True,
+    raise_on_failed_trial: Any = True,
     checkpoint: CheckpointConfig | None = None,
     callbacks: Any = None,
     loggers: Any = None,
     log_to_file: Any = False,
     trial_name_creator: Any = None,
     trial_dirname_creator: Any = None,
-    chdir_to_trial_dir: bool = False,
-    reuse_actors: bool | None = None,
+    chdir_to_trial_dir: Any = False,
+    reuse_actors: Any = None,
     seed: Any = None,
-    deterministic: bool = False,
+    deterministic: Any = False,
     executor: Any = None,
     verbose: Any = 1,
     resume: Any = False,
@@ -70,128 +73,142 @@ def build(
     """
     from tunesmith.space import Space
     from tunesmith.stopper import stopper_from
+    from tunesmith.trainable.serialize import check_picklable
 
     if config is not None and not isinstance(config, Mapping):
         raise SpecError(f"config must be a dict (name -> value or domain), got {type(config).__name__} {config!r}.")
-    what = _trainable(trainable)
-    failure, checkpoint = failure or FailureConfig(), checkpoint or CheckpointConfig()
-    chosen_executor = _executor(executor)
-    limit = _whole("max_concurrent_trials", max_concurrent_trials, least=1)
-    searcher, scheduler = _searcher(search_alg, limit), _scheduler(scheduler)
+    name = None if name is None else check_name(name)
+    what, keep = _checkpointing(trainable_from(trainable), checkpoint or CheckpointConfig())
+    failure = failure or FailureConfig()
+    limit = checks.whole("max_concurrent_trials", max_concurrent_trials, least=1)
+    searcher, scheduler = _searcher(search_alg), _scheduler(scheduler)
     metrics, modes = agree(metric, mode, scheduler, searcher)
     spec = ExperimentSpec(
         trainable=what,
-        name=name if name is None else check_name(name),  # type: ignore[arg-type]  # settled below, with the path
+        name=name or default_name(what.name),
         path="",
         space=Space.parse(config or {}),
         searcher=searcher,
         scheduler=scheduler,
         metrics=metrics,
         modes=modes,
-        num_samples=_num_samples(num_samples),
+        num_samples=checks.num_samples(num_samples),
         stop=stopper_from(stop),
         resources=_resources(what, resources),
         max_concurrent=limit,
-        time_budget_s=_seconds("time_budget_s", time_budget_s),
-        max_trial_s=_seconds("max_trial_s", max_trial_s),
-        max_silence_s=_seconds("max_silence_s", max_silence_s),
-        seed=_whole("seed", seed),
-        deterministic=_flag("deterministic", deterministic),
-        executor=chosen_executor,
+        time_budget_s=checks.seconds("time_budget_s", time_budget_s),
+        max_trial_s=checks.seconds("max_trial_s", max_trial_s),
+        max_silence_s=checks.seconds("max_silence_s", max_silence_s),
+        seed=checks.whole("seed", seed),
+        deterministic=checks.flag("deterministic", deterministic),
+        executor=executor_from(executor),
         failure=FailurePolicy(
             max_failures=failure.max_failures,
             fail_fast=failure.fail_fast,
-            raise_on_failed_trial=_flag("raise_on_failed_trial", raise_on_failed_trial),
+            raise_on_failed_trial=checks.flag("raise_on_failed_trial", raise_on_failed_trial),
         ),
-        checkpoint=_checkpoint(what, checkpoint),
+        checkpoint=keep,
         callbacks=_callbacks(callbacks),
         loggers=_loggers(loggers),
-        trial_name_creator=_function("trial_name_creator", trial_name_creator),
-        trial_dirname_creator=_function("trial_dirname_creator", trial_dirname_creator),
-        log_to_file=_log_files(log_to_file),
-        chdir_to_trial_dir=_flag("chdir_to_trial_dir", chdir_to_trial_dir),
-        reuse_actors=None if reuse_actors is None else _flag("reuse_actors", reuse_actors),
-        verbose=_verbose(verbose),
+        trial_name_creator=checks.function("trial_name_creator", trial_name_creator),
+        trial_dirname_creator=checks.function("trial_dirname_creator", trial_dirname_creator),
+        log_to_file=checks.log_files(log_to_file),
+        chdir_to_trial_dir=checks.flag("chdir_to_trial_dir", chdir_to_trial_dir),
+        reuse_actors=None if reuse_actors is None else checks.flag("reuse_actors", reuse_actors),
+        verbose=checks.verbose(verbose),
     )
     _check_limits(spec)
     _check_determinism(spec, stop)
+    if executor is None:  # "inline", asked for by name, runs in this process and needs no pickle
+        check_picklable(what)
+    again = checks.resume(resume, name)
     root = storage_root(storage_path, local_dir)
-    again = _resume(resume, name)
-    spec.name, spec.path, spec.resume = choose_directory(root, name or default_name(what.name), chosen=name is not None, resume=again)
+    spec.name, spec.path, spec.resume = choose_directory(root, spec.name, chosen=name is not None, resume=again)
     return spec
 
 
-def _trainable(given: Any) -> TrainableSpec:
+def trainable_from(given: Any) -> TrainableSpec:
+    """The checked trainable behind a function, a class or a registered name."""
     from tunesmith.trainable.base import TrainableSpec
 
     if isinstance(given, str):
-        return TrainableSpec.of(registered_trainable(given), name=given)
+        return replace(TrainableSpec.of(registered_trainable(given)), name=given)
     return TrainableSpec.of(given)
 
 
-def _searcher(given: Any, limit: int | None) -> Any:
-    if given is None or given in ("random", "variant_generator"):
-        return create_searcher("random", max_concurrent=limit or 0)
-    return create_searcher(given) if isinstance(given, str) else _plug_in("search_alg", given, ("suggest",))
-
-
-def _scheduler(given: Any) -> Any:
-    if given is None or isinstance(given, str):
-        return create_scheduler(given or "fifo")
-    return _plug_in("scheduler", given, ("on_result",))
-
-
-def _executor(given: Any) -> Any:
+def executor_from(given: Any) -> Executor:
+    """An executor from its name, None (the environment's ``TUNESMITH_EXECUTOR``, else "inline"), or itself."""
     if given is None:
         given = os.environ.get("TUNESMITH_EXECUTOR") or "inline"
     if isinstance(given, str):
-        if given.lower() != "inline":
+        if given.lower() not in EXECUTORS:
             raise SpecError(f"executor={given!r} is not known.{did_you_mean(given, EXECUTORS)} Known names: {', '.join(EXECUTORS)}.")
         from tunesmith.executors.inline import InlineExecutor
 
         return InlineExecutor()
-    return _plug_in("executor", given, ("start", "launch", "answer", "poll"))
+    return checks.instance("executor", given, ("start", "launch", "answer", "poll"))  # type: ignore[no-any-return]
 
 
-def _plug_in(what: str, given: Any, methods: Sequence[str]) -> Any:
-    if isinstance(given, type):
-        raise SpecError(f"{what}: got the class {given.__name__}; pass an instance of it, as in {what}={given.__name__}(...).")
-    missing = [method for method in methods if not callable(getattr(given, method, None))]
-    if missing:
-        raise SpecError(f"{what}: {type(given).__name__} {given!r} has no method {missing[0]}(); give a name, or an object that has one.")
-    return given
+def _searcher(given: Any) -> Searcher:
+    if given is None or isinstance(given, str):
+        return create_searcher("random" if given is None else given)
+    if hasattr(given, "suggest") and not hasattr(given, "bind"):
+        raise SpecError(f"search_alg: {type(given).__name__} has a suggest method, but is no Searcher; derive it from tune.search.Searcher.")
+    return checks.instance("search_alg", given, ("suggest", "bind"))  # type: ignore[no-any-return]
+
+
+def _scheduler(given: Any) -> Scheduler:
+    if given is None or isinstance(given, str):
+        return create_scheduler("fifo" if given is None else given)
+    return checks.instance("scheduler", given, ("on_result", "choose"))  # type: ignore[no-any-return]
 
 
 def _resources(trainable: TrainableSpec, given: Any) -> Any:
     own = trainable.resources
-    if given is not None and own is not None:
+    if own is None:
+        return resource_request(given)
+    if given is not None:
         raise SpecError(
             f"resources are given twice: resources_per_trial={given!r}, and with the trainable {trainable.name!r} itself "
             "(with_resources or default_resource_request). Give them once."
         )
-    return resource_request(own, "with_resources") if own is not None else resource_request(given)
+    request = _Own(trainable)
+    return request if callable(own) else request({})
 
 
-def _checkpoint(trainable: TrainableSpec, config: CheckpointConfig) -> CheckpointPolicy:
-    if not trainable.is_class and (config.checkpoint_frequency or config.checkpoint_at_end):
-        name = "checkpoint_frequency (checkpoint_freq)" if config.checkpoint_frequency else "checkpoint_at_end"
-        raise SpecError(
-            f"{name} is for Trainable classes, and {trainable.name!r} is a function: it decides itself when to save, "
-            "with report(metrics, checkpoint=...). Remove the argument."
-        )
-    return CheckpointPolicy(
-        num_to_keep=config.num_to_keep,
-        score_attribute=config.checkpoint_score_attribute,
-        score_order=config.checkpoint_score_order,
-        frequency=config.checkpoint_frequency,
-        at_end=config.checkpoint_at_end,
+class _Own:
+    """What the trainable itself asks for. Unlike with ``resources_per_trial`` a request without "cpu" takes none."""
+
+    def __init__(self, trainable: TrainableSpec) -> None:
+        self.trainable = trainable
+
+    def __call__(self, config: dict[str, Any]) -> dict[str, float]:
+        request = self.trainable.resources_for(config)
+        return {"cpu": 1.0} if request is None else {"cpu": 0.0, **request}
+
+
+def _checkpointing(trainable: TrainableSpec, config: CheckpointConfig) -> tuple[TrainableSpec, CheckpointPolicy]:
+    """The trainable that knows when to save, and which checkpoints are kept."""
+    at_end = config.checkpoint_at_end
+    if trainable.kind == "function":
+        if config.checkpoint_frequency or at_end:
+            what = "checkpoint_frequency (checkpoint_freq)" if config.checkpoint_frequency else "checkpoint_at_end"
+            raise SpecError(
+                f"{what} is for Trainable classes, and {trainable.name!r} is a function: it decides itself when to save, "
+                "with report(metrics, checkpoint=...). Remove the argument."
+            )
+        at_end = False
+    at_end = True if at_end is None else at_end
+    policy = CheckpointPolicy(
+        config.num_to_keep, config.checkpoint_score_attribute, config.checkpoint_score_order, config.checkpoint_frequency, at_end
     )
+    return replace(trainable, checkpoint_frequency=config.checkpoint_frequency, checkpoint_at_end=at_end), policy
 
 
 def _callbacks(given: Any) -> tuple[Any, ...]:
     from tunesmith.callback import HOOKS
 
-    callbacks = _several("callbacks", given)
+    callbacks = checks.several("callbacks", given)
     for callback in callbacks:
         if isinstance(callback, type):
             raise SpecError(f"callbacks: got the class {callback.__name__}; pass an instance, as in callbacks=[{callback.__name__}()].")
@@ -203,100 +220,22 @@ def _callbacks(given: Any) -> tuple[Any, ...]:
 def _loggers(given: Any) -> tuple[Any, ...] | None:
     if given is None:
         return None
-    from tunesmith.logger import Logger, LoggerCallback
-    from tunesmith.logger.legacy import LegacyLoggerCallback
+    from tunesmith.logger import loggers_from
 
-    loggers = _several("loggers", given)
-    classes = [item for item in loggers if isinstance(item, type) and issubclass(item, Logger)]
-    wrong = [item for item in loggers if item not in classes and not isinstance(item, LoggerCallback)]
-    if wrong:
-        raise SpecError(f"loggers takes Logger classes and LoggerCallback instances, got {wrong[0]!r}.")
-    instances = tuple(item for item in loggers if isinstance(item, LoggerCallback))
-    return (*instances, LegacyLoggerCallback(classes)) if classes else instances
-
-
-def _several(what: str, given: Any) -> tuple[Any, ...]:
-    if given is None:
-        return ()
-    if not isinstance(given, list | tuple):
-        raise SpecError(f"{what} must be a list, got {type(given).__name__} {given!r}.")
-    return tuple(given)
-
-
-def _log_files(given: Any) -> tuple[str, str] | None:
-    if given is None or given is False:
-        return None
-    if given is True:
-        return "stdout.log", "stderr.log"
-    if isinstance(given, str) and given:
-        return given, given
-    if isinstance(given, list | tuple) and len(given) == 2 and all(isinstance(item, str) and item for item in given):
-        return given[0], given[1]
-    raise SpecError(f"log_to_file must be True, False, a file name, or a pair (stdout file, stderr file), got {given!r}.")
-
-
-def _function(what: str, given: Any) -> Callable[[Any], str] | None:
-    if given is not None and not callable(given):
-        raise SpecError(f"{what} must be a function of the trial that returns a string, got {given!r}.")
-    return given  # type: ignore[no-any-return]
-
-
-def _flag(what: str, given: Any) -> bool:
-    if given not in (True, False):
-        raise SpecError(f"{what} must be True or False, got {given!r}.")
-    return bool(given)
-
-
-def _whole(what: str, given: Any, least: int | None = None) -> int | None:
-    if given is None:
-        return None
-    if isinstance(given, bool) or not hasattr(given, "__index__") or (least is not None and given < least):
-        at_least = "" if least is None else f" >= {least}"
-        raise SpecError(f"{what} must be a whole number{at_least} or None, got {given!r}.")
-    return int(given)
-
-
-def _num_samples(given: Any) -> int | None:
-    if isinstance(given, bool) or not hasattr(given, "__index__") or (given < 1 and given != -1):
-        raise SpecError(f"num_samples must be a whole number >= 1, or -1 to go on until a limit, got {given!r}.")
-    return None if given == -1 else int(given)
-
-
-def _verbose(given: Any) -> int:
-    if given is None:
-        return 1
-    if not hasattr(given, "__index__") or given < 0:
-        raise SpecError(f"verbose must be a whole number >= 0 (0 is silent), got {given!r}.")
-    return int(given)
-
-
-def _seconds(what: str, given: Any) -> float | None:
-    if given is None:
-        return None
-    seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if isinstance(seconds, bool | str) or not hasattr(seconds, "__float__") or not 0 < float(seconds) < math.inf:
-        raise SpecError(f"{what} must be a number of seconds > 0, a timedelta, or None, got {given!r}.")
-    return float(seconds)
-
-
-def _resume(given: Any, name: str | None) -> bool | str:
-    wanted = given.upper() if isinstance(given, str) else given
-    if wanted is None or wanted is False:
-        return False
-    if wanted not in (True, "LOCAL", "AUTO"):
-        raise SpecError(f"resume={given!r} is not supported yet; use True (the experiment must be there) or 'AUTO' (begin if it is not).")
-    if name is None:
-        raise SpecError(f"resume={given!r} needs name=..., the experiment to go on with.")
-    return "AUTO" if wanted == "AUTO" else True
+    return tuple(loggers_from(given))
 
 
 def _check_limits(spec: ExperimentSpec) -> None:
-    capabilities = spec.executor.capabilities  # type: ignore[union-attr]  # always set here
+    scheduler, executor = spec.scheduler, spec.executor
+    if not spec.metrics and scheduler.capabilities.needs_metric:
+        raise SpecError(f"the scheduler {type(scheduler).__name__} needs a metric and a mode; give metric=... and mode='min' or 'max'.")
+    if len(spec.metrics) > 1 and scheduler.capabilities.needs_metric and not scheduler.capabilities.multi_objective:
+        raise SpecError(f"the scheduler {type(scheduler).__name__} ranks by one metric; the run has {list(spec.metrics)}.")
     for what in ("max_trial_s", "max_silence_s"):
-        if getattr(spec, what) is not None and not capabilities.kill:
+        if getattr(spec, what) is not None and executor is not None and not executor.capabilities.kill:
             raise SpecError(
-                f"{what}={getattr(spec, what)} needs an executor that can end a trial by force; {capabilities.name!r} runs trials in "
-                "this very thread and cannot. Remove it."
+                f"{what}={getattr(spec, what):g} needs an executor that can end a trial by force; {executor.capabilities.name!r} runs "
+                "trials in this very thread and cannot. Remove it."
             )
 
 
@@ -309,8 +248,9 @@ def _check_determinism(spec: ExperimentSpec, stop: Any) -> None:
         return
     timed = [what for what in ("time_budget_s", "max_trial_s", "max_silence_s") if getattr(spec, what) is not None]
     timed += [f"stop={{{key!r}: ...}}" for key in _TIMES if isinstance(stop, Mapping) and key in stop]
-    if getattr(spec.scheduler, "time_attr", None) in _TIMES:
-        timed.append(f"the scheduler's time_attr={spec.scheduler.time_attr!r}")  # type: ignore[attr-defined]
+    time_attr = getattr(spec.scheduler, "time_attr", None)
+    if time_attr in _TIMES:
+        timed.append(f"the scheduler's time_attr={time_attr!r}")
     if spec.stop is not None and spec.stop.remaining() is not None:
         timed.append("a stopper with a time limit")
     if timed:

@@ -5,17 +5,14 @@ could take back. They read; what they change in a result reaches nobody else. On
 dropped: the run and the other callbacks go on.
 """
 
-# ruff: noqa: ARG002 - arguments belong to the hooks, not every one needs them
-
 from __future__ import annotations
 
 import copy
 import logging
-import os
-import sysconfig
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.blame import describe_exception
 from tunesmith.core.events import AttemptStarted, CheckpointSaved, Reported
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Record
@@ -60,9 +57,7 @@ class Callback:
     def on_trial_save(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
         """A checkpoint of the trial is safely stored."""
 
-    def on_trial_result(
-        self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, result: dict[str, Any], **info: Any
-    ) -> None:
+    def on_trial_result(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, result: dict[str, Any], **info: Any) -> None:
         """The trial reported. ``result`` is a copy for this callback alone; nested metrics by ``result["a"]["b"]`` or ``result["a/b"]``."""
 
     def on_trial_complete(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
@@ -74,9 +69,7 @@ class Callback:
     def on_trial_error(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
         """The trial ended in ERROR: no retry is left. ``trial.error`` says why."""
 
-    def on_checkpoint(
-        self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, checkpoint: Checkpoint, **info: Any
-    ) -> None:
+    def on_checkpoint(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, checkpoint: Checkpoint, **info: Any) -> None:
         """The same moment as :meth:`on_trial_save`, with the checkpoint."""
 
     def on_experiment_end(self, trials: Sequence[TrialInfo], **info: Any) -> None:
@@ -148,12 +141,12 @@ class HookCaller:
             own = row if getattr(callback, "reads_only", False) else _own(row)
             self.one(callback, method, "on_trial_result", trial, trial=trial, result=own, **kwargs)
 
-    def one(self, callback: Any, method: Callable[..., Any], hook: str, trial: TrialInfo | None, *args: Any, **kwargs: Any) -> Any:
-        """Call one method, guarded."""
+    def one(self, callback: Any, method: Callable[..., Any], hook: str, about: TrialInfo | None, /, *args: Any, **kwargs: Any) -> Any:
+        """Call one method, guarded; ``about`` is for the message."""
         try:
             return method(*args, **kwargs)
         except Exception as error:
-            self.drop(callback, hook, error, trial)
+            self.drop(callback, hook, error, about)
             return None
 
     def drop(self, callback: Any, hook: str, error: Exception, trial: TrialInfo | None = None) -> None:
@@ -163,10 +156,9 @@ class HookCaller:
         self.callbacks = [other for other in self.callbacks if other is not callback]
         self._fill()
         about = f" for trial {trial.trial_id}" if trial is not None else ""
-        text = f"{type(error).__name__}: {error}".rstrip(": ")
         _log.warning(
-            "%s %s.%s raised %s at %s%s. It is not called any more; the run goes on.%s",
-            self._what, type(callback).__name__, hook, text, user_frame(error), about, self._advice and f" {self._advice}",
+            "%s %s.%s raised%s: %s. It is not called any more; the run goes on.%s",
+            self._what, type(callback).__name__, hook, about, describe_exception(error), self._advice and f" {self._advice}",
             exc_info=(type(error), error, error.__traceback__) if _log.isEnabledFor(logging.DEBUG) else None,
         )  # fmt: skip
         if self._failed is not None:
@@ -209,7 +201,7 @@ class CallbackObserver:
         self.hooks.call("setup", **info)
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """What the callbacks want to be kept. Keyed by class (and "#2" ... for further ones of a class), so order may change between runs."""
+        """What the callbacks want to be kept. Keyed by class (further ones of a class with "#2" ...): order may change."""
         found = {}
         for key, callback in self._keyed():
             if _defines(callback, "get_state"):
@@ -219,14 +211,14 @@ class CallbackObserver:
         return found
 
     def replay(self, records: Iterable[Record]) -> None:
-        """Fold records of earlier sessions without calling any hook."""
+        """Take in records of earlier sessions without calling any hook."""
         for record in records:
             self.book.apply(record)
 
     def committed(self, records: Sequence[Record]) -> None:
         """Call the hooks of one turn of the loop."""
         self.iteration += 1
-        common = {"iteration": self.iteration, "trials": self.book.trials}
+        common: dict[str, Any] = {"iteration": self.iteration, "trials": self.book.trials}
         self.hooks.call("on_step_begin", **common)
         for record in records:
             self._record(record, common)
@@ -241,7 +233,7 @@ class CallbackObserver:
         ended = [
             (decision, self.book.held(decision.trial))
             for decision in record.decisions
-            if decision.trial is not None and decision.do in ("end", "retry")
+            if decision.trial is not None and (decision.do in ("end", "retry") or (decision.do == "paused" and decision.data.get("charge")))
         ]
         trial = self.book.apply(record)
         if not record.handled:
@@ -251,8 +243,7 @@ class CallbackObserver:
         for decision, held in ended:
             view = held or trial
             if view is not None and view.number == decision.trial:
-                hook = "on_trial_recover" if decision.do == "retry" else "on_trial_error" if view.status == ERROR else "on_trial_complete"
-                self.hooks.call(hook, trial=view, **common)
+                self.hooks.call(_end_hook(decision.do, view.status), trial=view, **common)
 
     def _event(self, record: Record, trial: TrialInfo, common: dict[str, Any]) -> None:
         event, hooks = record.event, self.hooks
@@ -283,19 +274,10 @@ class CallbackObserver:
         return keyed
 
 
-def user_frame(error: BaseException) -> str:
-    """``file:line`` of the innermost frame in the user's own code, as in ``train.py:42``; of the innermost one if there is none."""
-    here = os.path.dirname(os.path.abspath(__file__)) + os.sep
-    foreign = (here, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
-    place = last = "?"
-    trace = error.__traceback__
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_filename
-        last = f"{os.path.basename(name)}:{trace.tb_lineno}"
-        if not name.startswith(foreign):
-            place = last
-        trace = trace.tb_next
-    return last if place == "?" else place
+def _end_hook(do: str, status: str) -> str:
+    if do != "end":
+        return "on_trial_recover"
+    return "on_trial_error" if status == ERROR else "on_trial_complete"
 
 
 def _defines(callback: Any, hook: str) -> bool:

@@ -19,12 +19,12 @@ from tunesmith.core import events as ev
 from tunesmith.core.controller import Controller
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Clock, Journal, Observer, Record
-from tunesmith.core.rounds import Rounds
 from tunesmith.errors import PoisonEvent, TuneError, UserCodeError
 from tunesmith.executors.base import CONTINUE, PAUSE, STOP, Assignment, Executor
 
 if TYPE_CHECKING:
     from tunesmith.checkpoints.store import LocalStore
+    from tunesmith.core.rounds import Rounds
     from tunesmith.search.host import SearchHost
     from tunesmith.stopper import Stopper
 
@@ -118,7 +118,7 @@ class Drive:
             if not self._admit(event, commands):
                 continue
             try:
-                decisions, owed = controller.handle(event)
+                decisions, owed = controller.handle(event, accepted=True)
             except Exception as error:
                 self._poison(records, [event, *queue], error)
                 return

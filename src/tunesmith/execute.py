@@ -19,12 +19,12 @@ from tunesmith.core import events as ev
 from tunesmith.core.controller import Controller
 from tunesmith.core.ports import Header, Observer, Record
 from tunesmith.core.rng import fresh_seed, trial_seed
-from tunesmith.core.rounds import Rounds
 from tunesmith.core.settings import Settings
 from tunesmith.drive import Drive
 from tunesmith.errors import JournalCorrupt, SpecError
 from tunesmith.executors.base import Assignment, Executor, ExecutorSetup
 from tunesmith.failures import FailureLog
+from tunesmith.secrets import is_secret
 from tunesmith.spec import ExperimentSpec
 
 __all__ = ["Finished", "execute"]
@@ -97,13 +97,12 @@ def execute(spec: ExperimentSpec) -> Finished:
 
 def _open_journal(spec: ExperimentSpec) -> Any:
     from tunesmith import __version__
-    from tunesmith.journal.sqlite import SqliteJournal
+    from tunesmith.journal import JOURNAL_FILE, SqliteJournal
 
-    path = os.path.join(spec.path, "experiment.db")
+    path = os.path.join(spec.path, JOURNAL_FILE)
     if spec.resume:
         return SqliteJournal.open(path)
     header = Header(uuid=uuid.uuid4().hex, name=spec.name, created=time.time(), library=__version__)
-    spec.save(os.path.join(spec.path, "spec.pkl"))
     return SqliteJournal.create(path, header, mode=spec.journal_mode)
 
 
@@ -125,20 +124,20 @@ class _Session:
         self.executor: Executor = executor
         past = self._past()
         self.seed = self._seed(past)
-        self.description = self._describe()
         self.last_at = past[-1].event.at if past else 0.0
         self.host = SearchHost(
             spec.searcher, spec.space, seed=self.seed, metrics=spec.metrics, modes=spec.modes, trial_id=self.trial_id,
             prepare=self._prepare(), wake=executor.wake,
         )  # fmt: skip
+        self.description = self._describe()
         store = LocalStore(spec.path, self.trial_dir)
         self.drive = Drive(
             self.controller, journal, executor, self.host, SystemClock(self.last_at), store, self.assign, self.trial_id, _log.warning,
-            stopper=spec.stop, explore=getattr(spec.scheduler, "explore", None), rounds=Rounds() if spec.deterministic else None,
+            stopper=spec.stop, explore=getattr(spec.scheduler, "explore", None), rounds=_rounds() if spec.deterministic else None,
         )  # fmt: skip
         self._fold(past)
         if past:
-            store.sweep({saved.id for record in past if (saved := _checkpoint_of(record)) is not None})
+            store.sweep({checkpoint for record in past if (checkpoint := _checkpoint_of(record)) is not None})
         self.drive.observers = [self.failures, *self._observers(past)]
 
     # -- what came before ------------------------------------------------------------------------------------------------
@@ -215,7 +214,7 @@ class _Session:
             "seed": self.seed,
             "metrics": list(spec.metrics),
             "modes": list(spec.modes),
-            "num_samples": spec.searcher.total_samples(spec.num_samples),
+            "num_samples": self.host.total_samples(spec.num_samples),
             "max_concurrent": spec.max_concurrent,
             "resources": dict(fixed),
             "config_resources": callable(spec.resources),
@@ -228,7 +227,7 @@ class _Session:
             "fail_fast": bool(failure.fail_fast),
             "growing": capabilities.growing,
             "warm_pause": capabilities.warm_pause,
-            "can_save": spec.trainable.is_class,
+            "can_save": spec.trainable.kind == "class",
             "num_to_keep": checkpoint.num_to_keep,
             "score_attribute": checkpoint.score_attribute,
             "score_order": checkpoint.score_order,
@@ -238,7 +237,7 @@ class _Session:
             "searcher": type(spec.searcher).__name__,
             "scheduler": type(spec.scheduler).__name__,
             "executor": capabilities.name,
-            "space": spec.space.describe(redact=_is_secret),
+            "space": spec.space.describe(redact=is_secret),
         }
 
     # -- trials ----------------------------------------------------------------------------------------------------------
@@ -308,16 +307,15 @@ class _Session:
                 _log.warning("%s failed while closing: %s", type(observer).__name__, describe_exception(error))
 
 
-def _checkpoint_of(record: Record) -> Any:
+def _checkpoint_of(record: Record) -> str | None:
     event = record.event
-    checkpoint = getattr(event, "checkpoint", None) if record.handled and isinstance(event, (ev.Reported, ev.CheckpointSaved)) else None
-    return checkpoint
+    return event.checkpoint if record.handled and isinstance(event, (ev.Reported, ev.CheckpointSaved)) else None
 
 
-def _is_secret(path: tuple[str, ...], value: object) -> bool:
-    from tunesmith.secrets import is_secret
+def _rounds() -> Any:
+    from tunesmith.core.rounds import Rounds
 
-    return is_secret(path, value)
+    return Rounds()
 
 
 @contextmanager

@@ -16,11 +16,11 @@ Names = tuple[str, ...] | None
 
 
 def agree(metric: Any, mode: Any, scheduler: Any, searcher: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Fill what one of the three lacks from the others, and tell the scheduler and the searcher.
+    """Fill what one of the three lacks from the others, and tell the scheduler (the searcher is told with the space, by its host).
 
     Args:
         metric, mode: the front's: None, a name, or a list of names of equal length.
-        scheduler, searcher: may have attributes ``metric`` and ``mode``; are told by ``set_search_properties(metric, mode)``.
+        scheduler, searcher: may have attributes ``metric`` and ``mode``.
 
     Returns:
         Metrics and modes of equal length; both empty if nobody gave any. A mode without a metric is for ``_metric``.
@@ -33,11 +33,11 @@ def agree(metric: Any, mode: Any, scheduler: Any, searcher: Any) -> tuple[tuple[
         >>> agree("loss", "min", None, None)
         (('loss',), ('min',))
     """
-    given = {"scheduler": scheduler, "searcher": searcher}
-    parts = {f"the {kind} {type(part).__name__}": part for kind, part in given.items() if part is not None}
     claims = {"this run": (_names("metric", metric), _modes("this run", mode))}
-    for owner, part in parts.items():
-        claims[owner] = (_names("metric", _attribute(part, "metric")), _modes(owner, _attribute(part, "mode")))
+    for kind, part in (("scheduler", scheduler), ("searcher", searcher)):
+        if part is not None:
+            owner = f"the {kind} {type(part).__name__}"
+            claims[owner] = (_names("metric", _attribute(part, "metric")), _modes(owner, _attribute(part, "mode")))
     metrics = _common("metric", {owner: claim[0] for owner, claim in claims.items()})
     modes = _common("mode", {owner: claim[1] for owner, claim in claims.items()})
     if metrics is None and modes is not None:
@@ -48,18 +48,19 @@ def agree(metric: Any, mode: Any, scheduler: Any, searcher: Any) -> tuple[tuple[
         return (), ()
     if len(metrics) != len(modes):
         raise SpecError(f"metric={_show(metrics)} and mode={_show(modes)} must be lists of equal length.")
-    for owner, part in parts.items():
-        _tell(owner, part, metrics, modes, *claims[owner])
+    if scheduler is not None:
+        _tell(scheduler, metrics, modes)
     return metrics, modes
 
 
-def _tell(owner: str, part: Any, metrics: tuple[str, ...], modes: tuple[str, ...], own_metrics: Names, own_modes: Names) -> None:
-    missing_metric = None if own_metrics else _plain(metrics)
-    missing_mode = None if own_modes else _plain(modes)
+def _tell(scheduler: Any, metrics: tuple[str, ...], modes: tuple[str, ...]) -> None:
+    missing_metric = _plain(metrics) if _attribute(scheduler, "metric") is None else None
+    missing_mode = _plain(modes) if _attribute(scheduler, "mode") is None else None
     if (missing_metric, missing_mode) == (None, None):
         return
-    if part.set_search_properties(missing_metric, missing_mode) is False:
-        raise SpecError(f"{owner} does not take metric={_show(metrics)} and mode={_show(modes)}; give them to its constructor.")
+    if scheduler.set_search_properties(missing_metric, missing_mode) is False:
+        name = type(scheduler).__name__
+        raise SpecError(f"the scheduler {name} does not take metric={_show(metrics)} and mode={_show(modes)}; give them when it is made.")
 
 
 def _attribute(part: Any, name: str) -> Any:

@@ -94,7 +94,7 @@ def choose_directory(root: str, name: str, *, chosen: bool, resume: bool | str) 
         if _claim(candidate, take_empty=chosen):
             break
     _check_writable(candidate)
-    if number > 1:
+    if number > 1 and chosen:
         logging.getLogger("tunesmith").warning(
             "%s exists already and is left as it is; this run is %s_%d. To go on with the old one: resume=True, name=%r.",
             path, name, number, name,

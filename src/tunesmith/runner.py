@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.build import build
 from tunesmith.config import CheckpointConfig, FailureConfig, SyncConfig
+from tunesmith.ending import perform
 from tunesmith.errors import SpecError, TrialsFailed
 from tunesmith.experiment import Experiment, experiments_from
 from tunesmith.legacy import settle
@@ -17,10 +18,8 @@ from tunesmith.legacy import settle
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis
     from tunesmith.callback import Callback
-    from tunesmith.drive import Finished
-    from tunesmith.spec import ExperimentSpec
 
-__all__ = ["perform", "run", "run_experiments"]
+__all__ = ["run", "run_experiments"]
 
 
 def run(
@@ -134,7 +133,7 @@ def run(
     given = {key: value for key, value in locals().items() if key not in ("legacy", "run_or_experiment")}
     settle("run()", legacy, given)
     trainable, given = _unwrap(run_or_experiment, given)
-    return _analyse(*perform(build(trainable, **_present(given))))
+    return perform(build(trainable, **_present(given)))
 
 
 def run_experiments(
@@ -178,22 +177,6 @@ def run_experiments(
     if failures:
         raise TrialsFailed("\n".join(map(str, failures)), [trial for error in failures for trial in error.trials])
     return trials
-
-
-def perform(spec: ExperimentSpec) -> tuple[ExperimentSpec, Finished]:
-    """Drive a validated experiment to its end."""
-    from tunesmith.drive import execute
-    from tunesmith.specfile import save
-
-    save(spec)
-    return spec, execute(spec)
-
-
-def _analyse(spec: ExperimentSpec, finished: Finished) -> ExperimentAnalysis:
-    from tunesmith.analysis import ExperimentAnalysis
-
-    metric, mode = (spec.metrics[0], spec.modes[0]) if spec.metrics else (None, None)
-    return ExperimentAnalysis(finished.path, default_metric=metric, default_mode=mode, resolve=finished.resolve)
 
 
 def _unwrap(given: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

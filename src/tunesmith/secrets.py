@@ -15,6 +15,7 @@ __all__ = ["is_secret", "redact"]
 
 _WORDS = ("apikey", "token", "password", "passwd", "secret", "accesskey")
 _BLOCKS = frozenset({"wandb", "mlflow"})
+_HARMLESS = frozenset({int, float, bool, type(None)})
 
 
 def is_secret(path: str, value: Any) -> bool:
@@ -43,28 +44,32 @@ def redact(config: Any, drawn: Container[str] = (), path: str = "") -> Any:
 
     Args:
         config: nested dicts and lists; other objects are kept as they are (not copied).
-        drawn: flat paths of the values that were drawn: these stay.
+        drawn: flat paths of the values that were drawn: these stay, with all that is below them.
         path: where ``config`` lies in the whole; for the recursion.
 
     Example:
         >>> redact({"lr": 0.1, "hub": {"password": "x", "user": "ada"}, "wandb": {"project": "p"}})
         {'lr': 0.1, 'hub': {'user': 'ada'}}
     """
-    if isinstance(config, Mapping):
+    kind = type(config)
+    if kind is dict or isinstance(config, Mapping):
         copy = {}
         for key, value in config.items():
-            place = f"{path}/{key}" if path else str(key)
-            if place in drawn or not is_secret(place, value):
-                copy[key] = redact(value, drawn, place)
+            if type(value) not in _HARMLESS:
+                place = f"{path}/{key}" if path else str(key)
+                if place not in drawn:
+                    if is_secret(place, value):
+                        continue
+                    value = redact(value, drawn, place)
+            copy[key] = value
         return copy
-    if isinstance(config, (list, tuple)):
-        places = [f"{path}/{index}" for index in range(len(config))]
+    if kind is list or kind is tuple:
         kept = [
             redact(value, drawn, place)
-            for value, place in zip(config, places, strict=True)
-            if place in drawn or not is_secret(place, value)
+            for index, value in enumerate(config)
+            if (place := f"{path}/{index}") in drawn or not is_secret(place, value)
         ]
-        return kept if isinstance(config, list) else tuple(kept)
+        return kept if kind is list else tuple(kept)
     return config
 
 

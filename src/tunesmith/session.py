@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunesmith.trainable.session import (
+    TuneContext,
     checkpoint_dir,
     get_checkpoint,
     get_context,
@@ -16,6 +17,7 @@ from tunesmith.trainable.session import (
 )
 
 __all__ = [
+    "TuneContext",
     "checkpoint_dir",
     "get_checkpoint",
     "get_context",

@@ -1,34 +1,154 @@
 """``spec.pkl``: what JSON cannot hold of an experiment, for those who go on with it or run one of its trials again.
 
 Each part is pickled for itself, so that a callback which cannot be pickled costs only itself. Secrets are left out of the
-space. Nothing but a resume and ``rerun`` ever reads this file; looking at results never unpickles.
+space. Nothing but a restore and ``rerun`` ever reads this file; looking at results never unpickles.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from tunesmith.errors import JournalCorrupt, SpecError
+from tunesmith.errors import JournalCorrupt, JournalError, SpecError, StorageFull
 from tunesmith.secrets import redact
 from tunesmith.spec import ExperimentSpec
 
-__all__ = ["FILE", "load", "save"]
+__all__ = ["FILE", "Stored", "load", "save"]
 
 FILE = "spec.pkl"
 _FORMAT = 1
-_MACHINERY = ("path", "resume", "executor")
-"""Fields that belong to one process, not to the experiment."""
-_REQUIRED = ("trainable", "space")
+_NOT_STORED = frozenset({"path", "name", "resume", "executor", "space"})
+"""Fields of one process, or of where the experiment lies now; and the space, which is stored as its config."""
+
+
+@dataclass(slots=True)
+class Stored:
+    """What a ``spec.pkl`` holds.
+
+    Args:
+        config: the space's config, without secrets.
+        secrets: paths of those ("a/b").
+        parts: the pickled fields of the spec, by name.
+        failed: why a field could not be pickled, by name.
+    """
+
+    config: bytes
+    secrets: tuple[str, ...] = ()
+    parts: dict[str, bytes] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def get(self, name: str) -> Any:
+        """One field of the spec.
+
+        Raises:
+            JournalError: it could not be stored, or cannot be loaded here; says why.
+        """
+        if name in self.failed:
+            raise JournalError(f"{name} could not be stored in {FILE} when the experiment began ({self.failed[name]}).")
+        return _loads(name, self.parts[name])
+
+    def space_config(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The space's config, its secrets put back from ``given`` (the caller's) or the environment.
+
+        Raises:
+            SpecError: a secret is in neither; names its key and the variable.
+            JournalError: the config cannot be loaded here.
+        """
+        if given is not None:
+            return dict(given)
+        config: dict[str, Any] = _loads("the search space", self.config)
+        for path in self.secrets:
+            variable = path.replace("/", "_").replace("-", "_").upper()
+            if variable not in os.environ:
+                raise SpecError(
+                    f"config[{path!r}] is a secret and was not stored. Give the space again (param_space=...), or set the environment "
+                    f"variable {variable}."
+                )
+            _put(config, path.split("/"), os.environ[variable])
+        return config
 
 
 def save(spec: ExperimentSpec) -> None:
     """Write ``spec.pkl`` into the experiment's directory, in one step.
 
     Raises:
-        SerializationError: the trainable cannot be pickled; it names what it captured.
         StorageFull: the file cannot be written.
     """
+    config = dict(spec.space.config)
+    kept = redact(config)
+    stored = Stored(_dumps(kept), tuple(_removed(config, kept)))
+    for item in fields(spec):
+        if item.name in _NOT_STORED:
+            continue
+        try:
+            stored.parts[item.name] = _dumps(getattr(spec, item.name))
+        except Exception as error:
+            stored.failed[item.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    content = {"format": _FORMAT, **{item.name: getattr(stored, item.name) for item in fields(stored)}}
+    path = os.path.join(spec.path, FILE)
+    try:
+        with open(f"{path}.new", "wb") as file:
+            pickle.dump(content, file)
+        os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise StorageFull(f"{path} cannot be written: {error.strerror or error}. Nothing was started; free some space.") from error
+
+
+def load(path: str) -> Stored:
+    """Read the ``spec.pkl`` of the experiment in the directory ``path``. Only the table of contents is unpickled here.
+
+    Raises:
+        JournalError: it is not there.
+        JournalCorrupt: it is none, or of a newer version.
+    """
+    file = os.path.join(path, FILE)
+    try:
+        with open(file, "rb") as handle:
+            content = pickle.load(handle)
+        if content["format"] > _FORMAT:
+            raise JournalCorrupt(f"{file} was written by a newer version of tunesmith (format {content['format']}); please upgrade.")
+        return Stored(**{item.name: content[item.name] for item in fields(Stored)})
+    except FileNotFoundError:
+        raise JournalError(f"{file} is not there, so the experiment cannot be restored; its results can still be read.") from None
+    except JournalCorrupt:
+        raise
+    except Exception as error:
+        raise JournalCorrupt(f"{file} is damaged ({type(error).__name__}: {error}); the experiment's results can still be read.") from error
+
+
+def _dumps(value: Any) -> bytes:
+    import cloudpickle
+
+    return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+
+
+def _loads(name: str, data: bytes) -> Any:
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise JournalError(
+            f"{name} cannot be loaded from {FILE} here: {type(error).__name__}: {error}. Run this where the modules of the original "
+            "script can be imported."
+        ) from error
+
+
+def _removed(config: Any, kept: Any, path: str = "") -> Iterator[str]:
+    """Flat paths of ``config`` that are not in ``kept``."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            place = f"{path}/{key}" if path else str(key)
+            if key not in kept:
+                yield place
+            else:
+                yield from _removed(value, kept[key], place)
+    elif isinstance(config, list | tuple) and len(config) != len(kept):
+        yield path
+
+
+def _put(config: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        config = config.setdefault(key, {})
+    config[keys[-1]] = value

@@ -5,4 +5,4 @@ from __future__ import annotations
 from tunesmith import search
 from tunesmith.search import *  # noqa: F403
 
-__all__ = search.__all__  # noqa: PLE0605  (a list, in the other module)
+__all__ = search.__all__

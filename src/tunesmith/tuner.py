@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.build import build
 from tunesmith.config import RunConfig, TuneConfig
+from tunesmith.ending import perform
 from tunesmith.errors import SpecError, TuneError
 from tunesmith.legacy import settle
 from tunesmith.places import JOURNAL
-from tunesmith.runner import perform
 
 if TYPE_CHECKING:
     from tunesmith.analysis import ResultGrid
@@ -63,7 +63,7 @@ class Tuner:
     ) -> None:
         settle("Tuner()", unknown, _OWN)
         self._trainable = trainable
-        self._space = param_space.to_dict() if hasattr(param_space, "to_dict") else param_space
+        self._space: Any = param_space.to_dict() if param_space is not None and hasattr(param_space, "to_dict") else param_space
         self._tune_config = _config("tune_config", tune_config, TuneConfig)
         self._run_config = _config("run_config", run_config, RunConfig)
         self._restored: ExperimentSpec | None = None
@@ -79,8 +79,9 @@ class Tuner:
             SpecError: a setting is wrong; nothing was started.
             TuneError: the experiment itself could not go on; see :mod:`tunesmith.errors`.
         """
-        spec, finished = perform(self._restored or self._build())
-        self._results = _grid(finished.path, spec, finished.resolve)
+        from tunesmith.analysis import ResultGrid
+
+        self._results = ResultGrid(perform(self._restored or self._build()))
         return self._results
 
     def get_results(self) -> ResultGrid:
@@ -90,7 +91,9 @@ class Tuner:
             TuneError: there are no results yet.
         """
         if self._results is None and self._restored is not None:
-            self._results = _grid(self._restored.path, self._restored, self._restored.space.resolve)
+            from tunesmith.analysis import ExperimentAnalysis, ResultGrid
+
+            self._results = ResultGrid(ExperimentAnalysis(self._restored.path, resolve=self._restored.space.resolve))
         if self._results is None:
             raise TuneError("this Tuner has no results yet; call fit() first.")
         return self._results
@@ -126,7 +129,7 @@ class Tuner:
         ):
             if value is not only:
                 raise SpecError(f"Tuner.restore(): argument {name}={value!r} is not supported yet; leave it at {only}.")
-        from tunesmith.specfile import restored
+        from tunesmith.restore import restored
 
         if not cls.can_restore(path):
             raise SpecError(f"Tuner.restore(): there is no experiment in {os.fspath(path)!r} (no {JOURNAL}).")
@@ -158,9 +161,3 @@ def _config(what: str, given: Any, cls: type[Any]) -> Any:
     if given is not None and not isinstance(given, cls):
         raise SpecError(f"Tuner(): {what} must be a {cls.__name__}, got {type(given).__name__} {given!r}.")
     return given or cls()
-
-
-def _grid(path: str, spec: ExperimentSpec, resolve: Any) -> ResultGrid:
-    from tunesmith.analysis import ResultGrid
-
-    raise NotImplementedError

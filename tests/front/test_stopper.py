@@ -100,7 +100,9 @@ def test_bounds_on_progress_and_later_reports_are_not_pointed_out(caplog: pytest
     assert not caplog.records
 
 
-@given(st.dictionaries(st.sampled_from("abc"), st.floats(allow_nan=True)), st.dictionaries(st.sampled_from("abc"), st.floats(allow_nan=False)))
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.floats(allow_nan=True)), st.dictionaries(st.sampled_from("abc"), st.floats(allow_nan=False))
+)
 def test_dict_is_any_of_greater_or_equal(result: dict[str, float], bounds: dict[str, float]) -> None:
     assert DictStopper(bounds)("t", result) == any(key in result and result[key] >= bound for key, bound in bounds.items())
 

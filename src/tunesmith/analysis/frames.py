@@ -9,12 +9,12 @@ from tunesmith.core.flat import flatten
 from tunesmith.errors import TuneError
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
 __all__ = ["frame"]
 
 
-def frame(rows: Iterable[Mapping[str, Any]], logdirs: Iterable[str] | None = None, index: str | None = None) -> pandas.DataFrame:
+def frame(rows: Iterable[Mapping[str, Any]], logdirs: Iterable[str] | None = None, index: str | None = None) -> pd.DataFrame:
     """A dataframe with one line per result.
 
     Args:
@@ -26,39 +26,57 @@ def frame(rows: Iterable[Mapping[str, Any]], logdirs: Iterable[str] | None = Non
         TuneError: pandas is not installed.
     """
     try:
-        import pandas
+        import pandas as pd
     except ImportError:
         raise TuneError("dataframes need pandas, which is not installed: pip install pandas") from None
-    metrics: dict[str, list[Any]] = {}
-    configs: dict[str, list[Any]] = {}
-    count = 0
+    metrics, configs = _Columns(), _Columns()
     for row in rows:
-        for name, value in row.items():
-            if name != "config":
-                _put(metrics, name, value, count)
-        for name, value in flatten(row.get("config") or {}).items():
-            _put(configs, f"config/{name}", value, count)
-        count += 1
+        values = dict(row)
+        config = values.pop("config", None) or {}
+        metrics.add(values)
+        configs.add({f"config/{name}": value for name, value in flatten(config).items()})
+    columns = metrics.finish()
     if logdirs is not None:
-        metrics["logdir"] = list(logdirs)
-    columns = {**metrics, **configs}
-    for values in columns.values():
-        values.extend([None] * (count - len(values)))
-    table = pandas.DataFrame({name: _series(pandas, values) for name, values in columns.items()})
+        columns["logdir"] = list(logdirs)
+    columns.update(configs.finish())
+    table = pd.DataFrame({name: _series(pd, values) for name, values in columns.items()})
     return table.set_index(index) if index is not None and index in table else table
 
 
-def _put(columns: dict[str, list[Any]], name: str, value: Any, count: int) -> None:
-    values = columns.get(name)
-    if values is None:
-        values = columns[name] = []
-    if len(values) < count:
-        values.extend([None] * (count - len(values)))
-    values.append(value)
+class _Columns:
+    """Dicts turned into columns. Neighbours with the same keys, as nearly all are, are turned over together."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[Any]] = {}
+        self._count = 0
+        self._keys: tuple[str, ...] = ()
+        self._pending: list[Any] = []
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        keys = tuple(values)
+        if keys != self._keys:
+            self._flush()
+            self._keys = keys
+        self._pending.append(values.values())
+
+    def _flush(self) -> None:
+        for name, column in zip(self._keys, zip(*self._pending, strict=True), strict=False):
+            values = self._columns.setdefault(name, [])
+            values.extend([None] * (self._count - len(values)))
+            values.extend(column)
+        self._count += len(self._pending)
+        self._pending = []
+
+    def finish(self) -> dict[str, list[Any]]:
+        """Name -> values, None where a dict had none."""
+        self._flush()
+        for values in self._columns.values():
+            values.extend([None] * (self._count - len(values)))
+        return self._columns
 
 
-def _series(pandas: Any, values: list[Any]) -> Any:
+def _series(pd: Any, values: list[Any]) -> Any:
     """Nested values (lists, objects) stay what they are: one cell each."""
-    if any(isinstance(value, (list, tuple, set)) or hasattr(value, "__array__") for value in values):
-        return pandas.Series(values, dtype=object)
+    if any(issubclass(kind, (list, tuple, set, dict)) or hasattr(kind, "__array__") for kind in set(map(type, values))):
+        return pd.Series(values, dtype=object)
     return values

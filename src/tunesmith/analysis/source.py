@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import JournalError
+from tunesmith.places import JOURNAL, experiments_in
 
 if TYPE_CHECKING:
     from tunesmith.journal.projections import Reader
 
-__all__ = ["JOURNAL", "Source", "experiment_path"]
-
-JOURNAL = "experiment.db"
-"""Name of the journal in an experiment's directory."""
+__all__ = ["Source", "experiment_path"]
 
 
 def experiment_path(given: str | os.PathLike[str]) -> str:
@@ -34,7 +32,7 @@ def experiment_path(given: str | os.PathLike[str]) -> str:
     parent = os.path.dirname(path)
     if os.path.isfile(os.path.join(parent, JOURNAL)):
         raise JournalError(f"{path} is the directory of a trial; open the experiment that it belongs to: {parent}.")
-    names = sorted(entry.name for entry in os.scandir(path) if os.path.isfile(os.path.join(entry.path, JOURNAL)))
+    names = experiments_in(path)
     hint = f" Experiments below it: {', '.join(names[:10])}." if names else f" Give the directory that holds {JOURNAL}."
     raise JournalError(f"{path} holds no experiment: there is no {JOURNAL}.{hint}")
 
@@ -64,9 +62,9 @@ class Source:
         if self._journal is not None:
             yield self._journal
             return
-        from tunesmith.journal.sqlite import open_reader
+        from tunesmith.journal.reader import open_reader
 
-        with closing(open_reader(self.path)) as reader:
+        with closing(open_reader(os.path.join(self.path, JOURNAL))) as reader:
             yield reader
 
     @property
@@ -80,7 +78,7 @@ class Source:
 
 
 def _unpickle(path: str) -> Source:
-    source = cast(Source, Source.__new__(Source))
+    source = Source.__new__(Source)
     source.path = path
     source._journal = None
     return source

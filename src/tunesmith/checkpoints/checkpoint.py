@@ -32,12 +32,12 @@ class Checkpoint:
         SpecError: there is no such directory.
 
     Example:
-        >>> import os, tempfile
+        >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = open(os.path.join(folder, "weights.txt"), "w").write("1 2 3")
+        ...     _ = pathlib.Path(folder, "weights.txt").write_text("1 2 3")
         ...     checkpoint = Checkpoint.from_directory(folder)
         ...     with checkpoint.as_directory() as path:
-        ...         open(os.path.join(path, "weights.txt")).read()
+        ...         pathlib.Path(path, "weights.txt").read_text()
         '1 2 3'
         >>> Checkpoint.from_dict({"epoch": 3}).to_dict()
         {'epoch': 3}

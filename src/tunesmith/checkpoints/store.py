@@ -44,7 +44,7 @@ class LocalStore:
     @classmethod
     def of_trial(cls, trial_dir: str) -> LocalStore:
         """A store for the one trial whose directory is ``trial_dir``: what a worker needs."""
-        return cls(os.path.dirname(os.path.abspath(trial_dir)), lambda trial: trial_dir)
+        return cls(os.path.dirname(os.path.abspath(trial_dir)), lambda _: trial_dir)
 
     def save(
         self,

@@ -13,7 +13,7 @@ from tunesmith.core.retention import Saved, superfluous
 from tunesmith.core.state import State
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED, Exploit, Trial
 
-__all__ = ["apply", "keep", "release_attempt"]
+__all__ = ["apply", "arm_exploit", "keep", "release_attempt"]
 
 
 def release_attempt(state: State, trial: Trial) -> None:
@@ -28,6 +28,7 @@ def release_attempt(state: State, trial: Trial) -> None:
     state.warm.discard(trial.number)
     trial.started = False
     trial.saving = False
+    trial.left = None
     trial.owed = ""
 
 
@@ -49,17 +50,20 @@ def keep(state: State, trial: Trial, saved: Saved) -> None:
 def _arm_deadlines(state: State, trial: Trial) -> None:
     settings = state.settings
     if settings.max_trial_s is not None:
-        state.arm(f"deadline:{trial.number}", state.now + settings.max_trial_s)
+        state.arm(f"deadline:{trial.number}", state.now + (settings.max_trial_s if trial.left is None else trial.left))
+        trial.left = None
     if settings.max_silence_s is not None:
         state.arm(f"silence:{trial.number}", state.now + settings.max_silence_s)
 
 
 def _launch(state: State, trial: Trial, decision: cmd.Decision) -> None:
     warm = trial.mode == "warm"
-    if not warm:
-        trial.restore = trial.base
+    if not warm:  # the attempt counts on from what it loads, so it may report iterations again
+        trial.restore = start = trial.base
+        trial.iteration, trial.time_total = (start.iteration, start.time_total) if start else (0, 0.0)
     state.move(trial, RUNNING)
-    trial.mode = ""
+    trial.mode = trial.reason = trial.outcome = ""
+    state.held.discard(trial.number)
     state.hold(trial)
     _arm_deadlines(state, trial)
     if warm:
@@ -81,6 +85,11 @@ def _continue(state: State, trial: Trial, decision: cmd.Decision) -> None:
 
 def _pause(state: State, trial: Trial, decision: cmd.Decision) -> None:
     mode = decision.data["mode"]
+    if decision.data.get("held"):
+        state.held.add(trial.number)
+    if trial.status == PAUSED:
+        state.woken.pop(trial.number, None)
+        return
     if trial.status == PENDING:
         state.move(trial, PAUSED)
         trial.mode = "rerun" if trial.base is None else "cold"
@@ -90,12 +99,20 @@ def _pause(state: State, trial: Trial, decision: cmd.Decision) -> None:
     if mode == "warm":
         state.warm.add(trial.number)
         state.release(trial)
+        deadline = state.timers.get(f"deadline:{trial.number}")
+        trial.left = deadline - state.now if deadline is not None else None
         state.disarm(f"deadline:{trial.number}")
         state.disarm(f"silence:{trial.number}")
         state.move(trial, PAUSED)
     else:
         trial.then = "pause"
         trial.reason = decision.reason
+
+
+def _resume(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    """A person wants the paused trial to go on: it is started before anything else, as soon as it fits."""
+    state.held.discard(trial.number)
+    state.woken[trial.number] = None
 
 
 def _paused(state: State, trial: Trial, decision: cmd.Decision) -> None:
@@ -124,7 +141,10 @@ def _stop(state: State, trial: Trial, decision: cmd.Decision) -> None:
 def _kill(state: State, trial: Trial, decision: cmd.Decision) -> None:
     outcome = decision.data["outcome"]
     trial.owed = f"kill:{outcome}"
-    trial.reason = decision.reason
+    if not trial.then:
+        trial.reason = decision.reason
+    state.disarm(f"deadline:{trial.number}")
+    state.disarm(f"silence:{trial.number}")
     state.out.append(cmd.Kill(trial.number, trial.attempt, outcome))
 
 
@@ -142,12 +162,18 @@ def _charge(trial: Trial, decision: cmd.Decision) -> None:
 def _retry(state: State, trial: Trial, decision: cmd.Decision) -> None:
     """A new attempt of the same trial, from its newest checkpoint (or from scratch)."""
     trial.attempt += 1
-    trial.then = ""
-    trial.mode = ""
+    trial.then = trial.mode = ""
+    state.held.discard(trial.number)
     _charge(trial, decision)
     if trial.status != PENDING:
         state.move(trial, PENDING)
     state.enqueue(trial)
+
+
+def arm_exploit(state: State, trial: Trial) -> None:
+    """Bound the wait for the source's checkpoint. With ``deterministic`` its next save, its end or an idle experiment bounds it."""
+    if not state.settings.deterministic:
+        state.arm(f"exploit:{trial.number}", state.now + state.settings.exploit_wait_s)
 
 
 def _exploit(state: State, trial: Trial, decision: cmd.Decision) -> None:
@@ -162,10 +188,10 @@ def _exploit(state: State, trial: Trial, decision: cmd.Decision) -> None:
         state.pin(exploit.checkpoint.id)
     else:
         source.waiters.append(trial.number)
-        state.arm(f"exploit:{trial.number}", state.now + state.settings.exploit_wait_s)
+        arm_exploit(state, trial)
     if exploit.values is None:
         exploit.data = {**data, "source_values": source.values}
-        state.out.append(cmd.Explore(trial.number, source.number, source.values, exploit.data))
+        state.out.append(state.explore_command(trial))
     if trial.status == RUNNING or (trial.status == PAUSED and trial.mode == "warm"):
         trial.then = "exploit"
         trial.mode = ""
@@ -180,7 +206,6 @@ def _exploited(state: State, trial: Trial, decision: cmd.Decision) -> None:
     """Everything an exploit needs is there: the trial is ready for its new attempt."""
     exploit = trial.exploit
     assert exploit is not None and exploit.values is not None and exploit.checkpoint is not None
-    state.disarm(f"exploit:{trial.number}")
     if trial.borrowed and trial.base is not None:
         state.unpin(trial.base.id)
     trial.values = exploit.values
@@ -218,8 +243,8 @@ def _end(state: State, trial: Trial, decision: cmd.Decision) -> None:
 
 def _halt(state: State, decision: cmd.Decision) -> None:
     """The experiment ends: nothing is launched or suggested any more."""
-    state.stopping = decision.reason
     state.kind = decision.data["kind"]
+    state.stopping = decision.reason or state.kind
     state.asked = 0
     for timer in [name for name in state.timers if name == "budget" or name.startswith("exploit:")]:
         state.disarm(timer)
@@ -236,6 +261,7 @@ _TRIAL: dict[str, Callable[[State, Trial, cmd.Decision], None]] = {
     "launch": _launch,
     "continue": _continue,
     "pause": _pause,
+    "resume": _resume,
     "paused": _paused,
     "stop": _stop,
     "kill": _kill,

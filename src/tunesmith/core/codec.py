@@ -24,7 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from json import JSONDecoder, JSONEncoder
+from json import JSONDecoder
+from json.encoder import encode_basestring_ascii as _quote
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -74,7 +75,8 @@ KINDS: dict[int, type[Any]] = {
 REPORTED = 6
 _COLUMNS = ("trial", "attempt", "iteration")
 _PLAIN_NUMBERS = frozenset({float, int})
-_AS_IS = frozenset({str, bool, type(None)})
+_CONSTANTS: dict[type[Any], dict[Any, str]] = {bool: {False: "false", True: "true"}, type(None): {None: "null"}}
+_STRING = frozenset({str})
 _MAX_BITS = 2048  # the interpreter's guard against slow int <-> text conversion can be set as low as 640 digits
 
 
@@ -91,7 +93,7 @@ class _Shape(NamedTuple):
 def _shape(kind: int, cls: type[Any]) -> _Shape:
     names = [field.name for field in fields(cls)]
     body = tuple(name for name in names if name not in (*_COLUMNS, "at"))
-    return _Shape(kind, *(name in names for name in _COLUMNS), body)
+    return _Shape(kind, "trial" in names, "attempt" in names, "iteration" in names, body)
 
 
 _SHAPES = {cls: _shape(kind, cls) for kind, cls in KINDS.items()}
@@ -176,7 +178,9 @@ def decode_event(
                 f"a record is of kind {kind}, which this version of tunesmith does not know (it reads format {FORMAT}, kinds 1 to "
                 f"{max(KINDS)}): the journal was written by a newer version. Read it with that version, or upgrade tunesmith."
             ) from None
-        raise JournalCorrupt(f"a record of kind {kind} ({_BY_KIND[kind][0].__name__}) is damaged: {error}; its body is {body!r:.200}") from None
+        raise JournalCorrupt(
+            f"a record of kind {kind} ({_BY_KIND[kind][0].__name__}) is damaged: {error}; its body is {body!r:.200}"
+        ) from None
 
 
 def _decode_report(at: float, trial: Any, attempt: Any, iteration: Any, keys: Sequence[str] | None, body: str) -> Reported:
@@ -229,7 +233,7 @@ def dumps(value: Any) -> str:
         '{"betas": {"$t": [0.9, {"$f": "inf"}]}}'
     """
     try:
-        return _to_text(_pack(value))
+        return _text(value)
     except RecursionError:
         raise SerializationError("a value is nested too deeply to be recorded, or contains itself") from None
 
@@ -253,42 +257,44 @@ def loads(text: str) -> Any:
     return value
 
 
-def _pack(value: Any) -> Any:
-    """``value`` with whatever JSON lacks replaced by its tagged form."""
+def _text(value: Any) -> str:
+    """JSON text of ``value``, tagged where JSON lacks it. Written out here since values are small: the encoder's set-up would cost more."""
     kind = type(value)
+    if kind is str:
+        return _quote(value)
     if kind is float:
-        return value if isfinite(value) else {"$f": repr(value)}
-    if kind in _AS_IS:
-        return value
+        return repr(value) if isfinite(value) else f'{{"$f": "{value}"}}'
+    if kind in _CONSTANTS:
+        return _CONSTANTS[kind][value]
     if kind is int:
-        return value if value.bit_length() <= _MAX_BITS else {"$i": hex(value)}
-    if kind is list:
-        return [_pack(item) for item in value]
+        return repr(value) if value.bit_length() <= _MAX_BITS else f'{{"$i": "{value:#x}"}}'
     if kind is dict:
-        return _pack_dict(value)
+        return _dict_text(value)
+    if kind is list:
+        return f"[{', '.join(map(_text, value))}]"
     if isinstance(value, tuple):
-        return {"$t": [_pack(item) for item in value]}
-    return _pack_derived(value)
+        return f'{{"$t": [{", ".join(map(_text, value))}]}}'
+    return _derived_text(value)
 
 
-def _pack_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
-    if all(type(key) is str for key in value) and not (len(value) == 1 and next(iter(value)).startswith("$")):
-        return {key: _pack(item) for key, item in value.items()}
-    return {"$d": [[_pack(key), _pack(item)] for key, item in value.items()]}
+def _dict_text(value: Mapping[Any, Any]) -> str:
+    if _STRING.issuperset(map(type, value)) and not (len(value) == 1 and next(iter(value)).startswith("$")):
+        return f"{{{', '.join([f'{_quote(key)}: {_text(item)}' for key, item in value.items()])}}}"
+    return f'{{"$d": [{", ".join([f"[{_text(key)}, {_text(item)}]" for key, item in value.items()])}]}}'
 
 
-def _pack_derived(value: Any) -> Any:
+def _derived_text(value: Any) -> str:
     """Values of derived classes (enumerations, ``numpy.float64``, ordered dicts) are recorded as the plain type."""
     if isinstance(value, str):
-        return str.__str__(value)
+        return _quote(str.__str__(value))
     if isinstance(value, float):
-        return _pack(float(value))
+        return _text(float(value))
     if isinstance(value, int):
-        return _pack(int(value))
+        return _text(int(value))
     if isinstance(value, list):
-        return [_pack(item) for item in value]
+        return _text(list(value))
     if isinstance(value, Mapping):
-        return _pack_dict(value)
+        return _dict_text(value)
     raise SerializationError(
         f"{value!r:.80} of type {type(value).__module__}.{type(value).__qualname__} cannot be recorded: expected None, a bool, a number, "
         f"a string, or a list, tuple or dict of these. Convert it first, e.g. with float(...) or str(...)."
@@ -318,5 +324,4 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"a bare {name} is no JSON")
 
 
-_to_text = JSONEncoder(allow_nan=False, check_circular=False).encode
 _from_text = JSONDecoder(object_hook=_unpack, parse_constant=_refuse_constant).raw_decode

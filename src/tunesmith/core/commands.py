@@ -30,7 +30,9 @@ class Decision:
     """One decision with its reason, as recorded beside the event that caused it.
 
     Args:
-        do: ``launch`` ``continue`` ``pause`` ``stop`` ``exploit`` ``save`` ``retry`` ``end`` ``skip`` ``finish``.
+        do: ``launch`` ``continue`` ``pause`` ``stop`` ``exploit`` ``save`` (what schedulers may ask for, launch by ``choose``); ``resume``
+            ``kill``; when an attempt is over ``retry`` ``paused`` ``exploited`` (the exploit's new attempt can begin) ``end``; ``skip`` (an
+            exploit that cannot be); of the experiment ``halt`` (nothing new is begun) ``finish``.
         trial: the trial concerned; None: the experiment.
         reason: for people, e.g. "stopped: 0.61 below the rung-9 cut of 0.83 (7th of 12)".
         data: what is needed to apply it again (JSON).
@@ -96,7 +98,7 @@ class Pause:
 
 @dataclass(slots=True)
 class Stop:
-    """End the attempt in an orderly way: unwind at the report, run ``finally``; then the ladder. ``save``: first write a checkpoint if it can."""
+    """End the attempt in an orderly way: unwind at the report, run ``finally``; then the ladder. ``save``: with a checkpoint, if it can."""
 
     trial: int
     attempt: int

@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["ResultDict", "flatten", "unflatten"]
 
 _MISSING = object()
+_LEAVES = frozenset({bool, int, float, str, list, tuple, type(None)})  # asking whether it is a Mapping is far slower
 
 
 def flatten(d: Mapping[Any, Any], delimiter: str = "/") -> dict[str, Any]:
@@ -22,7 +23,7 @@ def flatten(d: Mapping[Any, Any], delimiter: str = "/") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in d.items():
         name = key if type(key) is str else str(key)
-        if isinstance(value, Mapping) and value:
+        if type(value) not in _LEAVES and isinstance(value, Mapping) and value:
             for inner, leaf in flatten(value, delimiter).items():
                 flat[f"{name}{delimiter}{inner}"] = leaf
         else:
@@ -40,10 +41,11 @@ def unflatten(d: Mapping[str, Any], delimiter: str = "/") -> dict[str, Any]:
         {'a': 1, 'a/b': 2}
     """
     nested: dict[str, Any] = {}
+    entries = d.keys()
     ours: dict[int, dict[str, Any]] = {}  # the levels made here: a dict that is itself a value must not be written into
     for key, value in d.items():
         parts = key.split(delimiter)
-        if any(delimiter.join(parts[:end]) in d for end in range(1, len(parts))):
+        if any(delimiter.join(parts[:end]) in entries for end in range(1, len(parts))):
             nested[key] = value
             continue
         level = nested

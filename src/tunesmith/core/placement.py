@@ -17,8 +17,8 @@ Request = tuple[tuple[str, int], ...]
 
 
 def request_of(resources: Mapping[str, float]) -> Request:
-    """The canonical request for e.g. ``{"cpu": 2, "gpu": 0.5}``; zero amounts are left out."""
-    return tuple(sorted((name, round(amount * UNIT)) for name, amount in resources.items() if amount))
+    """The canonical request for e.g. ``{"cpu": 2, "gpu": 0.5}``; amounts below 0.00005 are left out."""
+    return tuple(sorted((name, units) for name, amount in resources.items() if (units := round(amount * UNIT))))
 
 
 class Pool:
@@ -30,15 +30,20 @@ class Pool:
         self.totals: dict[str, int] = {}
         self.used: dict[str, int] = {}
         self.cards: list[int] = []
-        """Free amount of each GPU card, by index. After a shrink it may be negative until its tenants have ended."""
+        """Free amount of each GPU card, by index. One that is there no more: minus what its tenants still use."""
 
     def resize(self, totals: Mapping[str, float]) -> None:
-        """Set the totals; what is in use stays in use."""
+        """Set the totals; what is in use stays in use. A part of a GPU card counts for nothing."""
+        before = self.totals.get("gpu", 0) // UNIT
+        tenants = [(UNIT if card < before else 0) - free for card, free in enumerate(self.cards)]
+        while tenants and not tenants[-1]:
+            tenants.pop()
         self.totals = {name: round(amount * UNIT) for name, amount in totals.items()}
         count = self.totals.get("gpu", 0) // UNIT
-        tenants = {card: UNIT - free for card, free in enumerate(self.cards) if free != UNIT}
-        size = max([count, *(card + 1 for card in tenants)])
-        self.cards = [(UNIT if card < count else 0) - tenants.get(card, 0) for card in range(size)]
+        if "gpu" in self.totals:
+            self.totals["gpu"] = count * UNIT
+        tenants += [0] * (count - len(tenants))
+        self.cards = [(UNIT if card < count else 0) - used for card, used in enumerate(tenants)]
 
     def fits(self, request: Request) -> bool:
         """Whether the request could be taken now."""
@@ -64,6 +69,8 @@ class Pool:
         count = bound
         for name, amount in request:
             if name == "gpu":
+                if amount > UNIT and amount % UNIT:
+                    return 0
                 if amount >= UNIT:
                     count = min(count, sum(free == UNIT for free in self.cards) * UNIT // amount)
                 else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tunesmith.core.events import AttemptEnded
 from tunesmith.core.settings import Settings
 
-__all__ = ["DEFAULT_RETRIES", "FAILURES", "OUTCOMES", "TERMINAL", "Breaker", "budget", "describe_error"]
+__all__ = ["DEFAULT_RETRIES", "FAILURES", "FREE", "OUTCOMES", "TERMINAL", "Breaker", "budget", "describe_error"]
 
 TERMINAL = frozenset({"finished", "stopped", "infeasible"})
 """Outcomes that end a trial TERMINATED."""

@@ -27,25 +27,32 @@ class State:
     """Everything that decisions depend on, but for the scheduler's own state.
 
     Args:
-        session: -1 before the first ``ExperimentStarted``.
+        session: -1 before the first ``ExperimentStarted``; ``ready``: this session's capacity is known, so trials may be started.
         trials: the live ones by number; ``ended``: one byte per number (0 live, 1 TERMINATED, 2 ERROR).
         running: numbers that hold resources; ``paused``: numbers in order of pausing; ``warm``: those of
-            them whose attempt is blocked in ``report``.
+            them whose attempt still exists, blocked in ``report`` or unwinding; ``held``: those that a person paused,
+            and only a person or the next session resumes; ``woken``: those that a person wants resumed next.
+        kinds: how many of the paused ask for each request.
         queues: for each request, a heap of pending numbers that are ready; stale entries are skipped when met.
         asked: suggestions asked for and not answered.
-        stopping: why the experiment is ending ("" while it is not); ``kind``: stop, budget, breaker, fail_fast, metric, drain.
+        stopping: why the experiment is ending ("" while it is not); ``kind``: stop, budget, breaker, fail_fast, unplaceable, metric, drain.
+        unseen: objectives that no trial has reported yet.
         pins: checkpoint id -> how many need it; ``doomed``: superfluous ones that are still pinned.
         out: commands of the event in hand.
     """
 
     settings: Settings = field(default_factory=Settings)
     session: int = -1
+    ready: bool = False
     now: float = 0.0
     trials: dict[int, Trial] = field(default_factory=dict)
     ended: bytearray = field(default_factory=bytearray)
     running: set[int] = field(default_factory=set)
     paused: dict[int, None] = field(default_factory=dict)
     warm: set[int] = field(default_factory=set)
+    held: set[int] = field(default_factory=set)
+    woken: dict[int, None] = field(default_factory=dict)
+    kinds: dict[Request, int] = field(default_factory=dict)
     queues: dict[Request, list[int]] = field(default_factory=dict)
     pool: Pool = field(default_factory=Pool)
     slots: int | None = None
@@ -56,7 +63,7 @@ class State:
     stopping: str = ""
     kind: str = ""
     finished: str = ""
-    objective_seen: bool = False
+    unseen: set[str] = field(default_factory=set)
     breaker: Breaker = field(default_factory=Breaker)
     timers: dict[str, float] = field(default_factory=dict)
     pins: dict[str, int] = field(default_factory=dict)
@@ -89,14 +96,22 @@ class State:
         self.counts[trial.status] -= 1
         self.counts[status] += 1
         if trial.status == PAUSED:
-            self.paused.pop(trial.number, None)
+            del self.paused[trial.number]
+            self.woken.pop(trial.number, None)
+            left = self.kinds[trial.request] - 1
+            if left:
+                self.kinds[trial.request] = left
+            else:
+                del self.kinds[trial.request]
         if status == PAUSED:
             self.paused[trial.number] = None
+            self.kinds[trial.request] = self.kinds.get(trial.request, 0) + 1
         trial.status = status
 
     def retire(self, trial: Trial, status: str) -> None:
         """The trial is over: only its status stays."""
         self.move(trial, status)
+        self.held.discard(trial.number)
         self.ended[trial.number] = _CODES[status]
         del self.trials[trial.number]
 
@@ -171,6 +186,12 @@ class State:
         if self.timers.pop(timer, None) is not None:
             self.out.append(cmd.SetTimer(timer, None))
 
+    def exploring(self) -> list[int]:
+        """Trials whose new values were asked for and are not there, by number. Nothing is asked for while the experiment ends."""
+        if self.stopping:
+            return []
+        return [number for number, trial in self.trials.items() if trial.exploit is not None and trial.exploit.values is None]
+
     # -- what is owed ----------------------------------------------------------------------------------------------------
 
     def launch_command(self, trial: Trial) -> cmd.Launch:
@@ -187,6 +208,12 @@ class State:
             trial.gpus,
         )
 
+    def explore_command(self, trial: Trial) -> cmd.Explore:
+        """The ``Explore`` for the trial's exploit."""
+        exploit = trial.exploit
+        assert exploit is not None
+        return cmd.Explore(trial.number, exploit.source, exploit.data["source_values"], exploit.data)
+
     def owed(self, trial: Trial) -> cmd.Command | None:
         """The last command sent for the trial's attempt, if no event has confirmed it."""
         number, attempt, owed = trial.number, trial.attempt, trial.owed
@@ -202,6 +229,12 @@ class State:
             return cmd.Kill(number, attempt, owed[5:])
         return None
 
+    def say_again(self, trial: Trial) -> None:
+        """Repeat what the trial's attempt was told last."""
+        command = self.owed(trial)
+        if command is not None:
+            self.out.append(command)
+
     def wanted(self) -> Iterator[cmd.Command]:
         """Every command that no event has confirmed yet, derived from the state alone."""
         for trial in self.trials.values():
@@ -210,10 +243,8 @@ class State:
                 yield command
             if trial.saving:
                 yield cmd.Save(trial.number, trial.attempt)
-            exploit = trial.exploit
-            if exploit is not None and exploit.values is None and not self.stopping:
-                source = exploit.data.get("source_values", {})
-                yield cmd.Explore(trial.number, exploit.source, source, exploit.data)
+        for number in self.exploring():
+            yield self.explore_command(self.trials[number])
         if self.asked:
             yield cmd.Suggest(self.asked, self.next_number)
         for timer, at in self.timers.items():
@@ -226,9 +257,10 @@ class State:
         trials = [repr(self.trials[number]) for number in sorted(self.trials)]
         queues = sorted((request, sorted(n for n in set(heap) if self._ready(n, request))) for request, heap in self.queues.items())
         parts = (
-            self.settings, self.session, trials, bytes(self.ended), sorted(self.running), list(self.paused), sorted(self.warm),
+            self.settings, self.session, self.ready, trials, bytes(self.ended), sorted(self.running), list(self.paused), sorted(self.warm),
+            sorted(self.held), list(self.woken), sorted(self.kinds.items()),
             [pair for pair in queues if pair[1]], self.pool.totals, sorted(self.pool.used.items()), self.pool.cards, self.slots, self.asked,
-            self.infeasible, self.exhausted, self.stopping, self.kind, self.finished, self.objective_seen, self.breaker,
+            self.infeasible, self.exhausted, self.stopping, self.kind, self.finished, sorted(self.unseen), self.breaker,
             sorted(self.timers.items()), sorted(self.pins.items()), sorted(self.doomed), sorted(self.counts.items()), more,
         )  # fmt: skip
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

@@ -10,15 +10,15 @@ from __future__ import annotations
 from tunesmith.core import events as ev
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED
 
-__all__ = ["NEW", "STARTING", "TABLE", "diagram"]
+__all__ = ["EXPERIMENT", "MOVES", "NEW", "STARTING", "TABLE", "diagram"]
 
 NEW = "NEW"
 STARTING = "STARTING"
 
 TABLE: dict[tuple[str, type], tuple[str, tuple[str, ...]]] = {
-    (NEW, ev.Suggested): ("suggested", (PENDING, STARTING, ERROR)),
-    (PENDING, ev.Explored): ("explored", (PENDING, STARTING)),
-    (PENDING, ev.UserAction): ("user_action", (PENDING, TERMINATED)),
+    (NEW, ev.Suggested): ("suggested", (PENDING,)),
+    (PENDING, ev.Explored): ("explored", (PENDING,)),
+    (PENDING, ev.UserAction): ("user_action", (PENDING, PAUSED, TERMINATED)),
     (STARTING, ev.AttemptStarted): ("attempt_started", (RUNNING,)),
     (STARTING, ev.AttemptEnded): ("attempt_ended", (PENDING, PAUSED, TERMINATED, ERROR)),
     (STARTING, ev.Explored): ("explored", (STARTING,)),
@@ -30,11 +30,22 @@ TABLE: dict[tuple[str, type], tuple[str, tuple[str, ...]]] = {
     (RUNNING, ev.UserAction): ("user_action", (RUNNING,)),
     (PAUSED, ev.AttemptEnded): ("attempt_ended", (PENDING, PAUSED, TERMINATED, ERROR)),
     (PAUSED, ev.CheckpointSaved): ("checkpoint_saved", (PAUSED,)),
-    (PAUSED, ev.Explored): ("explored", (PAUSED, PENDING)),
-    (PAUSED, ev.UserAction): ("user_action", (PAUSED, STARTING, RUNNING, TERMINATED)),
+    (PAUSED, ev.Explored): ("explored", (PAUSED,)),
+    (PAUSED, ev.UserAction): ("user_action", (PAUSED, TERMINATED)),
 }
-"""(status, event) -> (handler, statuses that the trial may have afterwards). Decisions move it on: PENDING -> STARTING by
-launch, RUNNING -> PAUSED by a warm pause, PAUSED -> RUNNING or STARTING by launch."""
+"""(status, event) -> (handler, statuses that the handler may leave the trial in)."""
+
+MOVES: dict[tuple[str, str], str] = {
+    (PENDING, STARTING): "launch",
+    (PAUSED, STARTING): "launch (cold, rerun)",
+    (PAUSED, RUNNING): "launch (warm)",
+    (PAUSED, PENDING): "exploit (cold, rerun)",
+    (PENDING, TERMINATED): "stop",
+    (PAUSED, TERMINATED): "stop",
+    (PENDING, ERROR): "unplaceable",
+    (PAUSED, ERROR): "unplaceable",
+}
+"""Where decisions move a trial on its own: by a scheduler's word on another trial's event, a free slot, the end of the experiment."""
 
 EXPERIMENT: dict[type, str] = {
     ev.ExperimentStarted: "experiment_started",
@@ -52,6 +63,5 @@ def diagram() -> str:
     lines = ["stateDiagram-v2"]
     for (status, event), (_, targets) in TABLE.items():
         lines += [f"    {status} --> {target}: {event.__name__}" for target in targets if target != status]
-    lines += [f"    {PENDING} --> {STARTING}: launch", f"    {PAUSED} --> {STARTING}: launch (cold, rerun)"]
-    lines += [f"    {PAUSED} --> {RUNNING}: launch (warm)"]
+    lines += [f"    {status} --> {target}: {move}" for (status, target), move in MOVES.items()]
     return "\n".join(lines) + "\n"

@@ -41,10 +41,11 @@ class Trial:
         owed: the last command sent for the attempt that no event has confirmed: "", launch, continue, warm, cold, rerun,
             stop, kill:<outcome>. A later one replaces an earlier one.
         then: what follows when the attempt ends: "" (decide by its outcome), end, pause, exploit, interrupt.
-        outcome, reason: of a stop under way.
+        outcome, reason: of a stop, pause or exploit under way.
         iteration, time_total, metrics: of the newest report.
         frontier: the highest iteration that the scheduler has been shown; repeats after a rewind are not shown again.
         mode: how it is paused: warm, cold or rerun.
+        left: while paused warm: what is left of ``max_trial_s``, seconds.
         saved: the trial's own durable checkpoints that retention has not let go, oldest first.
         base: where a next attempt would start: the newest own checkpoint, or (``borrowed``, pinned) the one of an exploit.
         restore: where the present attempt started; ``loaded``: its id, pinned until the attempt has reported.
@@ -66,9 +67,9 @@ class Trial:
     iteration: int = 0
     time_total: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
-    objective_seen: bool = False
     frontier: int = 0
     mode: str = ""
+    left: float | None = None
     gpus: tuple[tuple[int, float], ...] = ()
     holds: bool = False
     saved: list[Saved] = field(default_factory=list)
@@ -85,6 +86,11 @@ class Trial:
     def checkpoint(self) -> str | None:
         """Id of the checkpoint that the trial would go on from."""
         return self.base.id if self.base is not None else None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the present attempt has been told to end."""
+        return bool(self.then) or self.owed.startswith("kill:")
 
     @property
     def alive(self) -> bool:

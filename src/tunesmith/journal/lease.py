@@ -119,7 +119,8 @@ class Lease:
                     os.close(fd)
                     continue
                 os.ftruncate(fd, 0)
-                os.pwrite(fd, json.dumps(asdict(me)).encode(), 0)
+                os.lseek(fd, 0, os.SEEK_SET)
+                os.write(fd, json.dumps(asdict(me)).encode())
                 return cls(path, fd, me)
             except OSError as error:
                 os.close(fd)
@@ -173,7 +174,7 @@ def _open(path: Path) -> int:
 
 def _unwritable(path: Path, error: OSError) -> StorageFull:
     return StorageFull(
-        f"the lease '{path}' cannot be written ({error}); nothing was started. Free some space, or make the folder '{path.parent}' writable. "
+        f"the lease '{path}' cannot be written ({error}); nothing was started. Free some space, or make '{path.parent}' writable. "
         f"To read the experiment only, open it with open_experiment."
     )
 
@@ -202,8 +203,9 @@ def _same_file(fd: int, path: Path) -> bool:
 
 def _read(fd: int) -> Owner | None:
     """The owner that the file names; None if it names none, or was cut short by a crash."""
+    os.lseek(fd, 0, os.SEEK_SET)
     try:
-        return Owner(**json.loads(os.pread(fd, 4096, 0)))
+        return Owner(**json.loads(os.read(fd, 4096)))
     except (ValueError, TypeError):
         return None
 

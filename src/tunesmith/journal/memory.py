@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tunesmith.core.codec import REPORTED, decode_decisions, decode_event, encode_decisions, encode_event
+from tunesmith.core.codec import REPORTED, decode_decisions, decode_event, encode_decisions, encode_event, loads
 from tunesmith.core.ports import Header, Record
 from tunesmith.errors import JournalError
-from tunesmith.journal.reading import Columns, columns_of
+from tunesmith.journal.reading import Columns
 
 __all__ = ["MemoryJournal"]
 
@@ -65,7 +65,7 @@ class MemoryJournal:
         for seq in range(max(after, 0) + 1, len(self._rows) + 1):
             (kind, at, trial, attempt, iteration, keys, body), _, handled = self._rows[seq - 1]
             if kind == REPORTED and handled:
-                yield columns_of(seq, at, trial, attempt, iteration, keys, body)
+                yield seq, at, trial, attempt, iteration, keys, loads(body)[: len(keys)]
 
     def last(self) -> int:
         """Number of the last record; 0 if there is none."""

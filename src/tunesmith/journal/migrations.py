@@ -44,8 +44,8 @@ def migrate(connection: sqlite3.Connection, path: Path, version: int, *, backup:
     missing = [number for number in range(version, FORMAT) if number not in known]
     if missing:
         raise JournalCorrupt(
-            f"the journal '{path}' has format {version}, and this version of tunesmith cannot bring it up from format {missing[0]}: it is no "
-            f"longer supported. Open it once with an older version that can."
+            f"the journal '{path}' has format {version}, and this version of tunesmith cannot bring it up from format {missing[0]}: it is "
+            f"no longer supported. Open it once with an older version that can."
         )
     if version == FORMAT:
         return

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, Protocol, Self
 from tunesmith.core import events as ev
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Header, Record
+from tunesmith.journal.experiment import Experiment
 from tunesmith.journal.scores import better, check_mode, check_scope, score
 from tunesmith.journal.trials import TrialBook
-from tunesmith.journal.views import Experiment, TrialInfo
+from tunesmith.journal.views import TrialInfo
 
 __all__ = [
     "Best",
@@ -133,26 +134,49 @@ class Curves(Projection):
         self.by_trial: dict[int, Curve] = {}
         self.names: set[str] = set()
 
+    def update(self, journal: Reader) -> Self:
+        columns = getattr(journal, "read_columns", None)
+        if columns is None:
+            return super().update(journal)
+        names: set[tuple[str, ...]] = set()
+        for seq, _, trial, _, iteration, keys, values in columns(self.cursor):
+            self.cursor = seq
+            names.add(keys)
+            self._add(trial, iteration, values[keys.index(self.metric)] if self.metric in keys else None)
+        self.names.update(*names)
+        return self
+
     def apply(self, record: Record) -> None:
         event = record.event
-        if type(event) is not ev.Reported:
-            return
-        metrics = event.metrics
-        self.names.update(metrics)
-        value = metrics.get(self.metric)
-        curve = self.by_trial.get(event.trial)
-        if curve is not None and curve.iterations and event.iteration <= curve.iterations[-1]:
-            cut = bisect_left(curve.iterations, event.iteration)
+        if type(event) is ev.Reported:
+            self.names.update(event.metrics)
+            self._add(event.trial, event.iteration, event.metrics.get(self.metric))
+
+    def _add(self, trial: int, iteration: int, value: object) -> None:
+        curve = self.by_trial.get(trial)
+        if curve is not None and curve.iterations and iteration <= curve.iterations[-1]:
+            cut = bisect_left(curve.iterations, iteration)
             del curve.iterations[cut:], curve.values[cut:]
         if not isinstance(value, (int, float)):
             return
         if curve is None:
-            curve = self.by_trial[event.trial] = Curve(array("q"), array("d"))
-        curve.iterations.append(event.iteration)
+            curve = self.by_trial[trial] = Curve(array("q"), array("d"))
+        curve.iterations.append(iteration)
         try:
             curve.values.append(value)
         except OverflowError:  # an integer beyond all floats
             curve.values.append(math.inf if value > 0 else -math.inf)
+
+    def steps(self, mode: str) -> dict[int, int]:
+        """Trial number -> iteration of its best report with a finite value, in order of trials."""
+        check_mode(mode)
+        found = {}
+        for number in sorted(self.by_trial):
+            curve = self.by_trial[number]
+            scored = score(curve.values, mode, "all")
+            if scored is not None:
+                found[number] = curve.iterations[scored.position]
+        return found
 
     def best(self, mode: str, scope: str = "last", filter_nan_and_inf: bool = True) -> Best | None:
         """The best trial, the first of equally good ones; None if there is nothing to compare.
@@ -183,7 +207,7 @@ class Histories(Projection):
     """Every result of every trial as people see it, and the checkpoints that belong to it.
 
     Args:
-        experiment: see :class:`~tunesmith.journal.views.Experiment`.
+        experiment: see :class:`~tunesmith.journal.experiment.Experiment`.
         keep: trial number -> the one iteration whose row is wanted; None: all rows of all trials.
 
     Attributes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from tunesmith.core.codec import FORMAT
 from tunesmith.core.ports import Header, Record
@@ -37,10 +37,16 @@ def open_reader(path: str | Path) -> JournalReader:
         JournalCorrupt: it is no journal, damaged, or written by a newer version.
 
     Example:
-        >>> with open_reader("results/digits/experiment.db") as reader:  # doctest: +SKIP
-        ...     print(reader.header.name, reader.last())
-        ...     for record in reader.read(after=100, trial=3):
-        ...         print(record.event)
+        >>> import tempfile
+        >>> from tunesmith.core.events import TimerFired
+        >>> from tunesmith.journal import SqliteJournal
+        >>> path = Path(tempfile.mkdtemp()) / "experiment.db"
+        >>> writer = SqliteJournal.create(path, Header(uuid="0" * 32, name="digits", created=0.0))
+        >>> with open_reader(path) as reader:  # in the same process or another, while the writer goes on
+        ...     last = writer.append([Record(TimerFired("budget", at=1.5))])
+        ...     reader.header.name, [record.event for record in reader.read()]
+        ('digits', [TimerFired(timer='budget', at=1.5)])
+        >>> writer.close()
     """
     return JournalReader(Path(path).absolute())
 
@@ -49,12 +55,13 @@ def open_reader(path: str | Path) -> JournalReader:
 class _Source:
     """A connection to read through.
 
-    ``live`` ones follow the writer by themselves. The others show one moment, and are opened anew once ``watched`` files have changed.
+    ``live`` ones follow the writer by themselves, ``frozen`` ones show one moment of the file, ``snapshot`` the writer's own copy. Another
+    is needed once one of the ``watched`` files has changed, appeared or gone.
     """
 
     connection: sqlite3.Connection
     kind: Literal["live", "frozen", "snapshot"]
-    watched: Sequence[Path] = ()
+    watched: Sequence[Path]
     scratch: Path | None = None
     stamp: tuple[Any, ...] = field(init=False)
 
@@ -92,7 +99,7 @@ class JournalReader:
                 self.header: Header = read_header(self._current().connection, path)[0]
         except sqlite3.Error as error:
             self.close()
-            raise explained(error, path) from error
+            raise _unreadable(error, path) from error
         except BaseException:
             self.close()
             raise
@@ -123,7 +130,7 @@ class JournalReader:
             self._source.close()
             self._source = None
 
-    def __enter__(self) -> JournalReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -143,11 +150,11 @@ class JournalReader:
                 self._drop()
                 return self._current().connection.execute(query, arguments).fetchall()
             except sqlite3.Error as error:
-                raise explained(error, self.path) from error
+                raise _unreadable(error, self.path) from error
 
     def _current(self) -> _Source:
         source = self._source
-        if source is not None and (source.kind == "live" or (source.kind == "frozen" and source.fresh())):
+        if source is not None and source.kind != "snapshot" and source.fresh():
             return source
         if not self.path.is_file():
             raise JournalError(f"there is no journal at '{self.path}'. Give the path of an experiment's own experiment.db.")
@@ -165,28 +172,23 @@ class JournalReader:
 
     def _open_file(self) -> _Source | None:
         """The journal itself; None if a writer has it locked and offers a snapshot instead."""
-        offered = snapshot_path(self.path).exists()
+        snapshot = snapshot_path(self.path)
+        offered = snapshot.exists()
         for options in ("mode=rw", "mode=ro"):  # the first tidies up behind itself, the second needs no permission to write
-            connection = _connect(self.path, options, timeout=0.0 if offered else 5.0)
             try:
-                connection.execute("PRAGMA query_only=ON")
-                return self._checked(_Source(connection, "live"))
+                connection = _connect(self.path, options, timeout=0.0 if offered else 5.0)
+                return self._checked(_Source(connection, "live", [snapshot]))
             except sqlite3.OperationalError as error:
-                connection.close()
                 if offered and error.sqlite_errorname.startswith(_BUSY):
                     return None
                 if not error.sqlite_errorname.startswith(_UNWRITABLE):
                     raise
-            except BaseException:
-                connection.close()
-                raise
         return self._open_frozen()
 
     def _open_frozen(self) -> _Source:
         """The journal in a place where SQLite cannot put the files that it needs beside it."""
-        logs = [self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-journal")]
-        watched = [self.path, *logs]
-        if not any(log.exists() and log.stat().st_size for log in logs):
+        watched = self._files()
+        if not any(log.exists() and log.stat().st_size for log in watched[1:]):
             return self._checked(_Source(_connect(self.path, "mode=ro&immutable=1"), "frozen", watched))
         scratch = Path(tempfile.mkdtemp(prefix="tunesmith-"))
         try:
@@ -202,6 +204,9 @@ class JournalReader:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 
+    def _files(self) -> list[Path]:
+        return [self.path, *(self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-journal"))]
+
     def _open_snapshot(self) -> _Source:
         snapshot = snapshot_path(self.path)
         source = _Source(_connect(snapshot, "mode=ro&immutable=1"), "snapshot", [snapshot])
@@ -210,13 +215,14 @@ class JournalReader:
     def _checked(self, source: _Source) -> _Source:
         """``source`` if its format is this version's; an older one is copied into memory and brought up there."""
         try:
+            source.connection.execute("PRAGMA query_only=ON")
             version = check_file(source.connection, self.path)
             if version == FORMAT:
                 return source
             copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
             source.connection.backup(copy)
             migrate(copy, self.path, version, backup=False)
-            brought_up = _Source(copy, "snapshot" if source.kind == "snapshot" else "frozen", source.watched or [self.path])
+            brought_up = _Source(copy, "frozen", [*self._files(), snapshot_path(self.path)])
         except BaseException:
             source.close()
             raise
@@ -226,6 +232,14 @@ class JournalReader:
 
 def _connect(path: Path, options: str, timeout: float = 5.0) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None, check_same_thread=False, timeout=timeout)
+
+
+def _unreadable(error: sqlite3.Error, path: Path) -> JournalError:
+    if error.sqlite_errorname.startswith(_UNWRITABLE):
+        return JournalError(
+            f"the journal '{path}' cannot be read ({error}). Check the permissions of the file and its folder, and the disk."
+        )
+    return explained(error, path)
 
 
 def _stamp(paths: Sequence[Path]) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from tunesmith.core.codec import REPORTED, decode_decisions, decode_event, loads
 from tunesmith.core.ports import Record
 from tunesmith.errors import JournalCorrupt
 
-__all__ = ["Columns", "Pages", "columns_of"]
+__all__ = ["Columns", "Pages"]
 
 Columns = tuple[int, float, int, int, int, tuple[str, ...], list[Any]]
 """One report as columns: seq, at, trial, attempt, iteration, keys, values (in the order of the keys)."""
@@ -40,28 +40,31 @@ class Pages:
     def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> Iterator[Record]:
         """Records with ``seq > after`` that are committed when the iteration begins."""
         query, fixed = (_EVENT, ()) if trial is None else (_EVENT + " AND trial = ?", (trial,))
-        left = limit
-        for row in self._rows(query, after, fixed, left):
-            seq, handled, decided, kind, at, number, attempt, iteration, keyset, body = row
-            keys = None if keyset is None else self._keys(keyset, seq)
-            try:
-                event = decode_event(kind, at, number, attempt, iteration, keys, body)
-                yield Record(event, decode_decisions(decided), bool(handled), seq)
-            except JournalCorrupt as error:
-                raise JournalCorrupt(f"record {seq} cannot be read: {error}") from None
+        for page in self._pages(query, after, fixed, limit):
+            for seq, handled, decided, kind, at, number, attempt, iteration, keyset, body in page:
+                keys = None if keyset is None else self._keys(keyset, seq)
+                try:
+                    event = decode_event(kind, at, number, attempt, iteration, keys, body)
+                    decisions = decode_decisions(decided)
+                except JournalCorrupt as error:
+                    raise JournalCorrupt(f"record {seq} cannot be read: {error}") from None
+                yield Record(event, decisions, bool(handled), seq)
 
     def read_columns(self, after: int = 0) -> Iterator[Columns]:
         """The handled reports with ``seq > after`` as columns; several times faster than :meth:`read`."""
-        for seq, at, trial, attempt, iteration, keyset, body in self._rows(_REPORT, after, (REPORTED,), None):
-            yield columns_of(seq, at, trial, attempt, iteration, self._keys(keyset, seq), body)
+        for page in self._pages(_REPORT, after, (REPORTED,), None):
+            for (seq, at, trial, attempt, iteration, keyset, _), values in zip(page, _values_of(page), strict=True):
+                keys = self._keys(keyset, seq)
+                del values[len(keys) :]  # what follows are checkpoint, verdict and named metrics
+                yield seq, at, trial, attempt, iteration, keys, values
 
-    def _rows(self, query: str, after: int, fixed: tuple[Any, ...], limit: int | None) -> Iterator[Any]:
+    def _pages(self, query: str, after: int, fixed: tuple[Any, ...], limit: int | None) -> Iterator[list[Any]]:
         end = self.last()
         query += " ORDER BY seq LIMIT ?"
         while limit is None or limit > 0:
             size = _PAGE if limit is None else min(_PAGE, limit)
             page = self._select(query, (after, end, *fixed, size))
-            yield from page
+            yield page
             if len(page) < size:
                 return
             after = page[-1][0]
@@ -79,18 +82,20 @@ class Pages:
         return self._keysets[keyset]
 
 
-def columns_of(seq: int, at: float, trial: int, attempt: int, iteration: int, keys: tuple[str, ...], body: str) -> Columns:
-    """One report as columns, from its row.
-
-    Raises:
-        JournalCorrupt: the values are damaged.
-    """
+def _values_of(page: list[Any]) -> list[list[Any]]:
+    """The values of each report of a page: parsed in one go, one by one only to find the damaged one."""
     try:
-        values = loads(body)
-    except (ValueError, TypeError) as error:
-        raise JournalCorrupt(f"record {seq} cannot be read: its values are damaged: {error}") from None
-    del values[len(keys) :]  # what follows are checkpoint, verdict and named metrics
-    return seq, at, trial, attempt, iteration, keys, values
+        values: list[list[Any]] = loads(f"[{','.join([row[-1] for row in page])}]")
+        if len(values) == len(page):
+            return values
+    except (ValueError, TypeError):
+        pass
+    for row in page:
+        try:
+            loads(row[-1])
+        except (ValueError, TypeError) as error:
+            raise JournalCorrupt(f"record {row[0]} cannot be read: its values are damaged: {error}; they are {row[-1]!r:.200}") from None
+    raise JournalCorrupt(f"the values of the reports {page[0][0]} to {page[-1][0]} are damaged.")
 
 
 def load_keysets(connection: sqlite3.Connection) -> dict[tuple[str, ...], int]:

@@ -92,10 +92,10 @@ def result_row(
     row.setdefault("training_iteration", report.iteration)
     row["trial_id"] = trial.trial_id
     row.setdefault("date", _date(second))
-    if info:
-        row["pid"] = info.get("pid")
-        row["hostname"] = info.get("hostname")
-        row["node_ip"] = info.get("node_ip")
+    known = info or {}
+    row["pid"] = known.get("pid")
+    row["hostname"] = known.get("hostname")
+    row["node_ip"] = known.get("node_ip")
     if config is not None:
         row["config"] = config
     row["time_since_restore"] = trial.time_since_restore

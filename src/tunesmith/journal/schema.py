@@ -88,7 +88,7 @@ def read_header(connection: sqlite3.Connection, path: Path) -> tuple[Header, str
 
 def is_empty(connection: sqlite3.Connection) -> bool:
     """Whether the database has no tables at all, as an interrupted creation leaves it."""
-    return connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
 
 
 def check_file(connection: sqlite3.Connection, path: Path) -> int:
@@ -100,8 +100,8 @@ def check_file(connection: sqlite3.Connection, path: Path) -> int:
     application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if application != APPLICATION_ID:
         if is_empty(connection):
-            raise JournalCorrupt(f"'{path}' is empty: the creation of the journal was interrupted. Nothing is lost: delete it and start anew.")
-        raise JournalCorrupt(f"'{path}' is an SQLite database, but no journal of tunesmith. Give the path of an experiment's {JOURNAL_FILE}.")
+            raise JournalCorrupt(f"'{path}' is empty: the creation of the journal was interrupted. Nothing is lost: delete it.")
+        raise JournalCorrupt(f"'{path}' is an SQLite database, but no journal of tunesmith. Expected an experiment's {JOURNAL_FILE}.")
     if version > FORMAT:
         library = read_header(connection, path)[0].library or "a newer version"
         raise JournalCorrupt(
@@ -129,8 +129,8 @@ def explained(error: sqlite3.Error, path: Path) -> JournalError:
 def storage_full(path: Path, error: Exception) -> StorageFull:
     """The error for a disk that is full, read-only or not writable."""
     return StorageFull(
-        f"the journal '{path}' cannot be written ({error}). Everything that was committed before is kept, of this step nothing was written. "
-        f"Free some space on the disk, or make the folder '{path.parent}' writable, then go on: resume the experiment."
+        f"the journal '{path}' cannot be written ({error}). Everything that was committed before is kept, of this step nothing was "
+        f"written. Free some space on the disk, or make the folder '{path.parent}' writable, then go on: resume the experiment."
     )
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from tunesmith.core.codec import FORMAT, dumps, encode_decisions, encode_event
 from tunesmith.core.ports import Header, Record
@@ -67,6 +67,8 @@ class SqliteJournal:
         self._store = store
         self._pages = Pages(self._select)
         self._closed = False
+        self._last: int
+        self._keysets: dict[tuple[str, ...], int]
         self._reload()
 
     @classmethod
@@ -102,7 +104,7 @@ class SqliteJournal:
 
         def prepare(connection: sqlite3.Connection) -> tuple[Header, Mode]:
             if not is_empty(connection):
-                raise JournalError(f"'{path}' exists already, and a journal is never written over: open it to go on, or choose another name.")
+                raise JournalError(f"'{path}' exists already, and nothing is written over: open it to go on, or choose another name.")
             prepare_empty(connection)
             return replace(header, format=FORMAT), mode
 
@@ -164,7 +166,7 @@ class SqliteJournal:
             local = mode == "local" or (mode == "auto" and not detect(path))
             if local and not LocalStore.prepare(connection):
                 if mode == "local":
-                    raise JournalError(f"the file system of '{path}' cannot hold a write-ahead log, which mode 'local' needs: use mode 'network'.")
+                    raise JournalError(f"the disk of '{path}' cannot hold a write-ahead log, which mode 'local' needs: use mode 'network'.")
                 local = False
             if not local:
                 NetworkStore.prepare(connection)
@@ -250,7 +252,7 @@ class SqliteJournal:
         finally:
             self._lease.release()
 
-    def __enter__(self) -> SqliteJournal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -59,11 +59,12 @@ class LocalStore:
     a commit, which makes it safe against power loss without the loop waiting for the disk.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, *, sync_every: float = 0.1, fsync: Callable[[int], None] | None = None) -> None:
+    sync_every = 0.1
+    fsync: Callable[[int], None] = staticmethod(getattr(os, "fdatasync", os.fsync))
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
-        self._every = sync_every
-        self._fsync = fsync or getattr(os, "fdatasync", os.fsync)
         self._dirty = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -72,10 +73,14 @@ class LocalStore:
     @staticmethod
     def prepare(connection: sqlite3.Connection) -> bool:
         """Set the connection up; False if the file system cannot hold a write-ahead log."""
-        if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+        try:
+            found = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith(("SQLITE_IOERR_SHM", "SQLITE_PROTOCOL")):
+                raise
             return False
         connection.execute("PRAGMA synchronous=NORMAL")
-        return True
+        return bool(found == "wal")
 
     def write(self, keysets: Rows, rows: Rows, durable: bool) -> None:
         if self._failed is not None:
@@ -116,7 +121,7 @@ class LocalStore:
             self._connection.close()  # SQLite moves the log into the file, and removes it
 
     def _flush_behind(self) -> None:
-        while self._dirty.wait() and not self._closing.wait(self._every):
+        while self._dirty.wait() and not self._closing.wait(self.sync_every):
             self._dirty.clear()
             try:
                 self._flush_log()
@@ -130,7 +135,7 @@ class LocalStore:
         except FileNotFoundError:
             return
         try:
-            self._fsync(log)
+            self.fsync(log)
         finally:
             os.close(log)
 

@@ -11,7 +11,8 @@ from tunesmith.core.commands import Decision
 from tunesmith.core.ports import Header, Record
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED
 from tunesmith.errors import JournalError
-from tunesmith.journal.views import Experiment, TrialInfo, trial_id_of
+from tunesmith.journal.experiment import Experiment, trial_id_of
+from tunesmith.journal.views import TrialInfo
 
 __all__ = ["TrialBook", "TrialInfo", "TrialList", "trial_id_of"]
 
@@ -56,7 +57,8 @@ class TrialBook:
         self.counts = dict.fromkeys((PENDING, RUNNING, PAUSED, TERMINATED, ERROR), 0)
         self._held: dict[int, TrialInfo] = {}
         self._queued: dict[int, dict[str, Any]] = {}  # values that a trial goes on with once its exploit is complete
-        self._warm: set[int] = set()
+        self._warm: set[int] = set()  # paused in memory: a launch goes on without a new attempt
+        self._launched: set[int] = set()  # an attempt is on its way, but does not run yet
         # Where finished trials that left memory are found again: first record, number of records, ``decided_at``.
         self._first = array("q")
         self._lengths = array("l")
@@ -163,6 +165,7 @@ class TrialBook:
         trial.info = event.info
         if trial.started_at is None:
             trial.started_at = event.at
+        self._launched.discard(trial.number)
         self._move(trial, RUNNING)
 
     def _reported(self, trial: TrialInfo, event: ev.Reported) -> None:
@@ -194,6 +197,7 @@ class TrialBook:
         if trial.status == RUNNING:
             self._move(trial, PENDING)  # unless the decisions of this record say otherwise
         self._warm.discard(trial.number)
+        self._launched.discard(trial.number)
 
     # -- decisions -------------------------------------------------------------------------------------------------------
 
@@ -207,13 +211,16 @@ class TrialBook:
         if do == "launch":
             warm = trial.number in self._warm
             self._warm.discard(trial.number)
+            if not warm:
+                self._launched.add(trial.number)
             self._move(trial, RUNNING if warm else PENDING)
         elif do == "pause":
-            # a running attempt that is to end first (cold, rerun) is RUNNING until it is gone: "paused"
-            if trial.status != RUNNING or data.get("mode") == "warm":
-                self._move(trial, PAUSED)
-            if data.get("mode") == "warm":
+            # an attempt that is to end first (cold, rerun) is what it is until it is gone: "paused"
+            warm = data.get("mode") == "warm"
+            if warm:
                 self._warm.add(trial.number)
+            if warm or (trial.status == PENDING and trial.number not in self._launched):
+                self._move(trial, PAUSED)
         elif do in ("paused", "retry"):
             if data.get("charge"):
                 trial.fail(data["outcome"], decision.reason)
@@ -255,6 +262,7 @@ class TrialBook:
             trial.fail(trial.outcome, trial.reason)
         self._queued.pop(trial.number, None)
         self._warm.discard(trial.number)
+        self._launched.discard(trial.number)
         if not self.keep_finished:
             self._retire(trial)
 
@@ -304,7 +312,13 @@ class TrialList(Sequence[TrialInfo]):
         return self._book.get(index + len(self) if index < 0 else index)
 
     def __iter__(self) -> Iterator[TrialInfo]:
-        return (self._book.get(number) for number in range(len(self)))
+        book = self._book
+        if len(book._held) == book.count:
+            yield from [book.get(number) for number in range(book.count)]
+            return
+        with book.experiment.opened():
+            for number in range(book.count):
+                yield book.get(number)
 
     def __repr__(self) -> str:
         return f"<{len(self)} trials>"

@@ -4,118 +4,21 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.core.events import Reported, Suggested
-from tunesmith.core.flat import ResultDict, unflatten
-from tunesmith.core.ports import Header, Record
+from tunesmith.core.events import Reported
+from tunesmith.core.flat import ResultDict
+from tunesmith.core.ports import Record
 from tunesmith.core.trial import ERROR, PENDING, TERMINATED
+from tunesmith.journal.experiment import Experiment, trial_id_of
 from tunesmith.journal.rows import result_row
+from tunesmith.journal.tags import expanded, is_scalar, located, tag_of
 
 if TYPE_CHECKING:
     from tunesmith.checkpoints.checkpoint import Checkpoint
 
-__all__ = ["Experiment", "TrialInfo", "trial_id_of"]
-
-Resolve = Callable[[dict[str, Any]], dict[str, Any]]
-Read = Callable[..., Iterable[Record]]
-
-
-def trial_id_of(header: Header, number: int) -> str:
-    """``trial_id`` of trial ``number``: five hex digits of the experiment's uuid, and the number.
-
-    Example:
-        >>> trial_id_of(Header(uuid="3f2a9" + "0" * 27, name="demo", created=0.0), 12)
-        '3f2a9_00012'
-    """
-    return f"{header.uuid[:5]}_{number:05d}"
-
-
-class Experiment:
-    """What all trials of an experiment share; one object per :class:`TrialBook`.
-
-    Args:
-        header: of the journal.
-        path: the experiment's directory as it is now (it may have been moved since the run).
-        trainable_name: None: as recorded.
-        resolve: drawn values -> a fresh config; None: from the space's description in the journal, without unpickling anything.
-        read: the journal's ``read``; None: the journal is opened at ``path`` when it is needed.
-    """
-
-    __slots__ = ("_detached", "_read", "_resolve", "_trainable_name", "header", "path", "spec")
-
-    def __init__(
-        self, header: Header, path: str = "", trainable_name: str | None = None, resolve: Resolve | None = None, read: Read | None = None
-    ) -> None:
-        self.header = header
-        self.path = path
-        self.spec: dict[str, Any] = {}
-        self._trainable_name = trainable_name
-        self._resolve = resolve
-        self._read = read
-        self._detached: Experiment | None = None
-
-    @property
-    def trainable_name(self) -> str:
-        return self._trainable_name or self.spec.get("trainable_name") or "trainable"
-
-    def config(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The configuration that ``values`` stand for."""
-        if self._resolve is not None:
-            return self._resolve(values)
-        description = self.spec.get("space")
-        if description is None:
-            return unflatten(values)
-        from tunesmith.space import config_from_description
-
-        return config_from_description(description, values)
-
-    def records(self, trial: int, after: int = 0, limit: int | None = None, also: tuple[int, ...] = ()) -> list[Record]:
-        """Records of the trial's own events, at most ``limit`` with ``seq > after``, and those numbered ``also``, in order."""
-        with self._reader() as read:
-            found = {record.seq: record for record in read(after, limit, trial)}
-            for seq in also:
-                found.update((record.seq, record) for record in read(seq - 1, 1, None))
-        return [found[seq] for seq in sorted(found)] if also else list(found.values())
-
-    @contextmanager
-    def _reader(self) -> Iterator[Read]:
-        if self._read is not None:
-            yield self._read
-            return
-        from tunesmith.journal.sqlite import open_reader
-
-        with closing(open_reader(self.path)) as reader:
-            yield reader.read
-
-    def dirname(self, number: int) -> str:
-        """Directory of trial ``number``, relative to the experiment's."""
-        for record in self.records(number, limit=1):
-            if isinstance(record.event, Suggested) and record.event.dirname:
-                return record.event.dirname
-        return trial_id_of(self.header, number)
-
-    def checkpoint(self, identity: str, owner: int, dirname: str) -> Checkpoint | None:
-        """The checkpoint of that id, if it is still there; ``owner`` is the trial that asks, in directory ``dirname``."""
-        from tunesmith.checkpoints.checkpoint import Checkpoint
-
-        number, _, name = identity.rpartition("/")
-        home = self.dirname(int(number)) if number.isdigit() and int(number) != owner else dirname
-        path = os.path.join(self.path, home, name)
-        return Checkpoint(path) if os.path.isdir(path) else None
-
-    def detached(self) -> Experiment:
-        """The same without what cannot be pickled; one object however often it is asked for."""
-        if self._detached is None:
-            self._detached = Experiment(self.header, self.path, self.trainable_name)
-        self._detached.spec = self.spec
-        return self._detached
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = {"spec": self.spec, "_detached": None}
-        return Experiment, (self.header, self.path, self.trainable_name), (None, state)
+__all__ = ["TrialInfo"]
 
 
 class TrialInfo:
@@ -123,6 +26,7 @@ class TrialInfo:
 
     Attributes:
         number: 0, 1, 2 ... in order of suggestion.
+        trial_id: five hex digits of the experiment's uuid, "_", the number in five digits.
         status: PENDING, RUNNING, PAUSED, TERMINATED or ERROR.
         attempt: number of the newest attempt, from 0.
         source: who proposed the configuration ("random", "grid", ...).
@@ -145,6 +49,7 @@ class TrialInfo:
         "_name",
         "_resources",
         "_row",
+        "_tag",
         "attempt",
         "checkpoint_id",
         "decided_at",
@@ -165,6 +70,7 @@ class TrialInfo:
         "status",
         "stopped",
         "time_since_restore",
+        "trial_id",
         "values",
     )
 
@@ -180,6 +86,7 @@ class TrialInfo:
     ) -> None:
         self.experiment = experiment
         self.number = number
+        self.trial_id = trial_id_of(experiment.header, number)
         self.values = values
         self.source = source
         self._resources = resources
@@ -204,13 +111,9 @@ class TrialInfo:
         self.iterations_since_restore = 0
         self._config: dict[str, Any] | None = None
         self._row: ResultDict | None = None
+        self._tag: str | None = None
 
     # -- identity and places ---------------------------------------------------------------------------------------------
-
-    @property
-    def trial_id(self) -> str:
-        """Five hex digits of the experiment's uuid, "_", the number in five digits."""
-        return trial_id_of(self.experiment.header, self.number)
 
     @property
     def trainable_name(self) -> str:
@@ -252,14 +155,18 @@ class TrialInfo:
 
     @property
     def evaluated_params(self) -> dict[str, Any]:
-        """What was drawn: path joined by "/" -> value as it is in the configuration."""
-        config = ResultDict(self.config)
-        return {path: config.get(path, value) for path, value in self.values.items()}
+        """What was drawn: path in the configuration, joined by "/" -> value there."""
+        return dict(located(self.config, name, value) for name, value in self.values.items())
 
     @property
     def experiment_tag(self) -> str:
         """Number and drawn values, as in ``3_lr=0.001,act=relu``; floats with four significant digits."""
-        return f"{self.number}_{_tag(self.values)}" if self.values else str(self.number)
+        if self._tag is None:
+            drawn = self.evaluated_params
+            if not all(map(is_scalar, drawn.values())):  # show objects by their labels, the same for every reader
+                drawn = expanded(self.values, self.experiment.shown(self.values))
+            self._tag = f"{self.number}_{tag_of(drawn)}" if drawn else str(self.number)
+        return self._tag
 
     @property
     def resources(self) -> dict[str, float]:
@@ -356,6 +263,7 @@ class TrialInfo:
         """From now on the trial has another configuration."""
         self.values = values
         self._config = None
+        self._tag = None
 
     # -- python ----------------------------------------------------------------------------------------------------------
 
@@ -385,17 +293,6 @@ class TrialInfo:
                 report.trial, report.attempt, report.iteration, report.metrics, report.checkpoint, report.verdict, report.named, report.at
             )
         return None, state
-
-
-def _tag(values: Mapping[str, Any]) -> str:
-    """``lr=0.001,act=relu``; of a path only the last part, unless two end alike."""
-    short = [path.rpartition("/")[2] for path in values]
-    keys = short if len(set(short)) == len(short) else list(values)
-    return ",".join(f"{key}={_tidy(value)}" for key, value in zip(keys, values.values(), strict=True))
-
-
-def _tidy(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _portable(value: Any) -> Any:

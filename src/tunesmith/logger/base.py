@@ -1,14 +1,11 @@
 """Base classes of loggers: ``LoggerCallback`` for all trials, and ``Logger``, one object per trial, as Ray Tune had them first."""
 
-# ruff: noqa: ARG002 - arguments belong to the hooks, not every logger needs them
-
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunesmith.callback import Callback
-from tunesmith.core.flat import ResultDict
 
 if TYPE_CHECKING:
     from tunesmith.journal.trials import TrialInfo
@@ -49,9 +46,6 @@ class LoggerCallback(Callback):
     def flush(self) -> None:
         """Nothing more is waiting for the moment: bring what is buffered out."""
 
-    def attach(self, rows: Callable[[TrialInfo], Iterable[ResultDict]]) -> None:
-        """Called once before anything else. ``rows(trial)`` reads all results of a trial up to now from the journal (slow)."""
-
     def on_trial_start(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
         self.log_trial_start(trial)
 
@@ -61,9 +55,7 @@ class LoggerCallback(Callback):
     def on_trial_save(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:
         self.log_trial_save(trial)
 
-    def on_trial_result(
-        self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, result: dict[str, Any], **info: Any
-    ) -> None:
+    def on_trial_result(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, result: dict[str, Any], **info: Any) -> None:
         self.log_trial_result(iteration, trial, result)
 
     def on_trial_complete(self, iteration: int, trials: Sequence[TrialInfo], trial: TrialInfo, **info: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["config_text", "json_holds", "one_line", "scalars"]
 
-_SCALARS = (float, int, str, bool, type(None))
+_SCALARS = frozenset({float, int, str, bool, type(None)})
 
 
 def json_holds(value: Any) -> bool:
@@ -18,20 +18,18 @@ def json_holds(value: Any) -> bool:
         >>> json_holds({"lr": 0.1, "layers": [64, 64]}), json_holds({"activation": print}), json_holds({1: "one"})
         (True, False, False)
     """
-    kind = type(value)
-    if kind in _SCALARS:
-        return True
-    if kind is dict:
-        return all(type(key) is str and json_holds(inner) for key, inner in value.items())
-    return kind in (list, tuple) and all(map(json_holds, value))
+    try:
+        return _holds(value)
+    except RecursionError:  # it holds itself
+        return False
 
 
 def one_line(value: Any) -> str:
     """``value`` as JSON on one line. NaN and infinities are Python's literals; what JSON lacks becomes a number, a list or a string."""
     try:
-        return json.dumps(value, default=_plain)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError):  # keys that are no strings; dicts that hold themselves
-        return json.dumps(_with_string_keys(value, ()), default=_plain)
+        return _ENCODER.encode(_with_string_keys(value, ()))
 
 
 def config_text(config: Mapping[str, Any]) -> str:
@@ -44,13 +42,26 @@ def config_text(config: Mapping[str, Any]) -> str:
           "layers": [64, 64]
         }
     """
-    entries = ",\n".join(f"  {json.dumps(str(key))}: {one_line(value)}" for key, value in config.items())
-    return f"{{\n{entries}\n}}" if entries else "{}"
+    if not config:
+        return "{}"
+    if all(type(key) is str and type(value) in _SCALARS for key, value in config.items()):
+        return f"{{\n  {_BY_LINE.encode(config)[1:-1]}\n}}"
+    entries = ",\n".join(f"  {one_line(str(key))}: {one_line(value)}" for key, value in config.items())
+    return f"{{\n{entries}\n}}"
 
 
 def scalars(row: Mapping[str, Any]) -> dict[str, Any]:
     """What rows of files hold: scalars and strings. The config is written apart; arrays and objects are other loggers' business."""
     return {key: value for key, value in row.items() if type(value) in _SCALARS}
+
+
+def _holds(value: Any) -> bool:
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is dict:
+        return all(type(key) is str and _holds(inner) for key, inner in value.items())
+    return kind in (list, tuple) and all(map(_holds, value))
 
 
 def _plain(value: Any) -> Any:
@@ -74,3 +85,7 @@ def _with_string_keys(value: Any, parents: tuple[int, ...]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_with_string_keys(inner, inside) for inner in value]
     return value
+
+
+_ENCODER = json.JSONEncoder(default=_plain)
+_BY_LINE = json.JSONEncoder(separators=(",\n  ", ": "))

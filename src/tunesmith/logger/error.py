@@ -1,7 +1,5 @@
 """``error.txt``: every failed attempt of a trial with its traceback."""
 
-# ruff: noqa: ARG002 - arguments belong to the hooks
-
 from __future__ import annotations
 
 import os

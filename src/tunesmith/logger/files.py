@@ -7,6 +7,7 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from tunesmith.core.flat import unflatten
@@ -118,17 +119,21 @@ class JsonLinesFile(RowFile):
         self._config: Any = None
         self._tail = "}\n"
 
+    def use(self, config: Any, redacted: Any) -> None:
+        """Rows to come have this very object as their config (all rows of a trial do, until an exploit): encode it once."""
+        self._config = config
+        self._tail = f', "config": {one_line(redacted)}}}\n'
+
     def _entry(self, row: Mapping[str, Any]) -> str:
         config = row.get("config")
-        if config is not self._config:  # the same object for all rows of a trial, until an exploit
-            self._config = config
-            self._tail = f', "config": {one_line(redact(config, self._drawn))}}}\n'
+        if config is not self._config:
+            self.use(config, redact(config, self._drawn))
         flat = scalars(row)
         for key in flat:
             if "/" in key:
                 flat = unflatten(flat)
                 break
-        return one_line(flat)[:-1] + self._tail
+        return one_line(flat)[:-1] + self._tail if flat else "{" + self._tail.removeprefix(", ")
 
     def _encode(self, rows: list[str]) -> str:
         return "".join(rows)
@@ -154,28 +159,31 @@ class CsvFile(RowFile):
         for row in rows:
             if row.keys() != columns.keys():
                 columns.update(dict.fromkeys(row))
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        if not self._begun:
-            writer.writerow(columns)
-        elif len(columns) > known:
+        if self._begun and len(columns) > known:
             self._widen(known)
-        names = list(columns)
-        for row in rows:
-            writer.writerow([row.get(name) for name in names])
-        return out.getvalue()
+        names = tuple(columns)
+        text = _csv_text([[row.get(name) for name in names] for row in rows])
+        return text if self._begun else _header(names) + text
 
     def _widen(self, known: int) -> None:
         """Give the table on disk the columns that are new since it had ``known``."""
         self._pool.close(self.path)
         with open(self.path, newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))[1:]
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.columns)
         blanks = [""] * (len(self.columns) - known)
-        writer.writerows([*row, *blanks] for row in rows)
-        replace(self.path, out.getvalue().encode("utf-8", "backslashreplace"))
+        text = _header(tuple(self.columns)) + _csv_text([[*row, *blanks] for row in rows])
+        replace(self.path, text.encode("utf-8", "backslashreplace"))
+
+
+@lru_cache(maxsize=64)
+def _header(names: tuple[str, ...]) -> str:
+    return _csv_text([list(names)])
+
+
+def _csv_text(rows: list[list[Any]]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)  # with its own line ends: with others it would not quote a carriage return
+    return out.getvalue()
 
 
 def write_new(path: str, data: bytes) -> None:

@@ -8,16 +8,16 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any, Protocol
 
 from tunesmith.callback import CallbackObserver
-from tunesmith.core.events import Reported
-from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Record
 from tunesmith.journal.trials import TrialBook, TrialInfo
+from tunesmith.logger.files import replace
 
-__all__ = ["LoggerHost", "ReadsJournal", "rows_of"]
+__all__ = ["LoggerHost", "ReadsJournal"]
 
 _log = logging.getLogger("tunesmith")
 _BATCH = 512
@@ -28,9 +28,8 @@ CURSOR = ".files.json"
 class ReadsJournal(Protocol):
     """The part of a journal's reader that is needed here."""
 
-    def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> Iterable[Record]: ...
-
-    def close(self) -> None: ...
+    def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> Iterable[Record]:
+        """Records with ``seq > after``, in order."""
 
 
 class LoggerHost:
@@ -43,13 +42,14 @@ class LoggerHost:
 
     Args:
         loggers: :class:`~tunesmith.logger.base.LoggerCallback` objects (or anything with the hooks).
-        book: folds the records; this host's own, with ``keep_finished=False``.
-        open_reader: opens a reader of the journal; called in the thread.
+        book: folds the records; this host's own, with ``keep_finished=False`` and a ``reader`` that any thread may use (None will do).
+        open_reader: gives a context manager around a reader of the journal, as in ``lambda: open_reader(path)`` or
+            ``lambda: nullcontext(journal)``; called in the thread.
         directory: the experiment's; None: where the host stands is not noted.
         linger_s: how long records may wait for more to come before they are written, seconds.
 
     Example:
-        >>> host = LoggerHost(default_loggers(), TrialBook(header, path), lambda: open_reader(path), path)   # doctest: +SKIP
+        >>> host = LoggerHost(default_loggers(), TrialBook(header, path), lambda: open_reader(path), directory)   # doctest: +SKIP
         >>> host.setup(num_samples=10)                                                                      # doctest: +SKIP
     """
 
@@ -57,7 +57,7 @@ class LoggerHost:
         self,
         loggers: Iterable[Any],
         book: TrialBook,
-        open_reader: Callable[[], ReadsJournal],
+        open_reader: Callable[[], AbstractContextManager[ReadsJournal]],
         directory: str | None = None,
         linger_s: float = 0.1,
     ) -> None:
@@ -71,13 +71,10 @@ class LoggerHost:
         self._linger = linger_s
         self._news = threading.Condition()
         self._tail: deque[Record] = deque(maxlen=_IN_MEMORY)
-        self._seen = 0
+        self._first = self._seen = 0
         self._wake_at = 1
         self._closing = False
         self._thread: threading.Thread | None = None
-        for logger in self._hooks.hooks.callbacks:
-            if hasattr(logger, "attach"):
-                logger.attach(lambda trial: rows_of(book, trial.number))
 
     def setup(self, **info: Any) -> None:
         """Call the loggers' ``setup(**info)``, on the caller's thread, before anything else."""
@@ -89,11 +86,18 @@ class LoggerHost:
             return
         with self._news:
             self._tail.extend(records)
+            self._first = self._first or records[0].seq
             self._seen = records[-1].seq
             if self._seen >= self._wake_at:
                 self._news.notify()
         if self._thread is None:
             self._start()
+
+    def follow(self, seq: int) -> None:
+        """Tell the loggers everything up to record ``seq`` of a journal that is there already."""
+        with self._news:
+            self._first, self._seen = 1, seq
+        self._start()
 
     def close(self) -> None:
         """Wait until everything is written, then ``on_experiment_end``. Idempotent."""
@@ -115,25 +119,40 @@ class LoggerHost:
 
     def _run(self) -> None:
         try:
-            reader = self._open_reader()
-            try:
+            with self._open_reader() as reader:
                 self._follow(reader)
-            finally:
-                reader.close()
         except Exception as error:
             self.failures.append((self, error))
             _log.exception("the loggers cannot follow the journal any more; the run goes on, without files from here on.")
 
     def _follow(self, reader: ReadsJournal) -> None:
-        told = self._told()
-        while self._book.cursor < told:
-            self._hooks.replay(reader.read(self._book.cursor, min(_BATCH, told - self._book.cursor)))
+        self._catch_up(reader)
         while self._wait():
             for records in iter(lambda: self._next(reader), []):
                 self._hooks.committed(records)
             self._flush()
         self._hooks.close()
         self._flush()
+
+    def _catch_up(self, reader: ReadsJournal) -> None:
+        """Fold what earlier sessions have told the loggers already."""
+        told, certain = self._told()
+        if self._first:
+            told = min(told, self._first - 1)
+        for record in reader.read(0, told) if told else ():
+            ended = [decision.trial for decision in record.decisions if decision.do == "end"]
+            trials = [] if certain else [self._book.held(number) for number in ended if number is not None]
+            self._book.apply(record)
+            for trial in filter(None, trials):
+                self._rebuild(trial)
+
+    def _rebuild(self, trial: TrialInfo) -> None:
+        """The files of this ended trial may have been lost with the machine's memory."""
+        hooks = self._hooks.hooks
+        for logger in list(hooks.callbacks):
+            if hasattr(logger, "rebuild"):
+                hooks.one(logger, logger.rebuild, "rebuild", trial, trial)
+                hooks.one(logger, logger.log_trial_end, "log_trial_end", trial, trial)
 
     def _wait(self) -> bool:
         """Wait for records, then a little for more; false when all is done."""
@@ -151,7 +170,7 @@ class LoggerHost:
         with self._news:
             if self._seen <= cursor:
                 return []
-            oldest = self._tail[0].seq
+            oldest = self._tail[0].seq if self._tail else self._seen + 1
             if oldest <= cursor + 1:
                 records = [record for record in self._tail if record.seq > cursor]
                 self._tail.clear()
@@ -163,35 +182,23 @@ class LoggerHost:
         for logger in list(hooks.callbacks):
             if hasattr(logger, "flush"):
                 hooks.one(logger, logger.flush, "flush", None)
-        if self._note is not None and not self.failures:
-            beside = f"{self._note}.new"
-            with open(beside, "w", encoding="utf-8") as file:
-                json.dump({"seq": self._book.cursor, "boot": _boot_id()}, file)
-            os.replace(beside, self._note)
+        if self._note is None or self.failures:
+            return  # a resumed run tells again what a logger has missed
+        try:
+            replace(self._note, json.dumps({"seq": self._book.cursor, "boot": _boot_id()}).encode())
+        except OSError:
+            self._note = None  # the journal or a logger will say that the disk is full
 
-    def _told(self) -> int:
-        """Up to which record the files are complete; 0 if that is not known for sure (the machine was restarted since)."""
+    def _told(self) -> tuple[int, bool]:
+        """Up to which record the loggers were told everything, and whether their files have it for certain (same boot of the machine)."""
         if self._note is None:
-            return 0
+            return 0, True
         try:
             with open(self._note, encoding="utf-8") as file:
                 note = json.load(file)
-            return int(note["seq"]) if note["boot"] == _boot_id() else 0
+            return int(note["seq"]), bool(note["boot"]) and note["boot"] == _boot_id()
         except (OSError, ValueError, KeyError, TypeError):
-            return 0
-
-
-def rows_of(book: TrialBook, number: int) -> list[ResultDict]:
-    """All results of a trial up to where ``book`` is, read from the journal; after a rewind the newest attempt's stand."""
-    again = TrialBook.of(book.experiment)
-    rows: dict[int, ResultDict] = {}
-    for record in book.records(number):
-        trial = again.apply(record)
-        if trial is not None and isinstance(record.event, Reported):
-            while rows and next(reversed(rows)) >= trial.iteration:
-                rows.popitem()
-            rows[trial.iteration] = trial.last_result
-    return list(rows.values())
+            return 0, True
 
 
 def _boot_id() -> str:
@@ -200,4 +207,4 @@ def _boot_id() -> str:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
     except OSError:
-        return "unknown"
+        return ""

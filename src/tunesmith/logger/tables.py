@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+from tunesmith.core.events import Reported
 from tunesmith.core.flat import ResultDict
+from tunesmith.journal.trials import TrialBook, TrialInfo
 from tunesmith.logger.base import LoggerCallback
 from tunesmith.logger.files import CsvFile, FilePool, JsonLinesFile, RowFile
 from tunesmith.logger.params import write_params
 from tunesmith.secrets import redact
 
-if TYPE_CHECKING:
-    from tunesmith.journal.trials import TrialInfo
-
-__all__ = ["CSVLoggerCallback", "JsonLoggerCallback"]
+__all__ = ["CSVLoggerCallback", "JsonLoggerCallback", "rows_of"]
 
 File = TypeVar("File", bound=RowFile)
 
@@ -33,10 +31,6 @@ class _RowLogger(LoggerCallback, Generic[File]):
         self._pool = FilePool()
         self._files: dict[int, tuple[File, int]] = {}  # trial number -> its file, and the iteration of the last row
         self._dirty: dict[int, File] = {}
-        self._rows: Callable[[TrialInfo], Iterable[ResultDict]] = lambda trial: ()
-
-    def attach(self, rows: Callable[[TrialInfo], Iterable[ResultDict]]) -> None:
-        self._rows = rows
 
     def log_trial_start(self, trial: TrialInfo) -> None:
         if trial.number not in self._files:
@@ -45,7 +39,7 @@ class _RowLogger(LoggerCallback, Generic[File]):
             else:
                 self.rebuild(trial)
 
-    def log_trial_result(self, iteration: int, trial: TrialInfo, result: dict[str, Any]) -> None:  # noqa: ARG002
+    def log_trial_result(self, iteration: int, trial: TrialInfo, result: dict[str, Any]) -> None:
         number, at = trial.number, trial.iteration
         known = self._files.get(number)
         if known is None or at <= known[1]:
@@ -56,7 +50,7 @@ class _RowLogger(LoggerCallback, Generic[File]):
         self._files[number] = (file, at)
         self._dirty[number] = file
 
-    def log_trial_end(self, trial: TrialInfo, failed: bool = False) -> None:  # noqa: ARG002
+    def log_trial_end(self, trial: TrialInfo, failed: bool = False) -> None:
         known = self._files.pop(trial.number, None)
         self._dirty.pop(trial.number, None)
         if known is not None:
@@ -67,16 +61,17 @@ class _RowLogger(LoggerCallback, Generic[File]):
         for file in dirty.values():
             file.flush()
 
-    def on_experiment_end(self, trials: Any, **info: Any) -> None:  # noqa: ARG002
+    def on_experiment_end(self, trials: Any, **info: Any) -> None:
         for file, _ in self._files.values():
             file.close()
+        self._files, self._dirty = {}, {}
         self._pool.close_all()
 
     def rebuild(self, trial: TrialInfo) -> None:
         """Make the trial's file hold exactly the results that the journal has of it, up to now."""
         known = self._files.get(trial.number)
         file = known[0] if known is not None else self._new(trial)
-        rows = list(self._rows(trial))
+        rows = rows_of(trial)
         if rows or known is not None:
             file.rewrite(rows)
         self._dirty.pop(trial.number, None)
@@ -105,8 +100,23 @@ class JsonLoggerCallback(_RowLogger[JsonLinesFile]):
     file_name = "result.json"
 
     def log_trial_start(self, trial: TrialInfo) -> None:
-        write_params(trial.path, redact(trial.config, trial.values))
+        config = redact(trial.config, trial.values)
+        write_params(trial.path, config)
         super().log_trial_start(trial)
+        self._files[trial.number][0].use(trial.config, config)
 
     def _new(self, trial: TrialInfo) -> JsonLinesFile:
         return JsonLinesFile(f"{trial.path}/{self.file_name}", self._pool, trial.values)
+
+
+def rows_of(trial: TrialInfo) -> list[ResultDict]:
+    """All results of a trial up to where its view is, read from the journal; after a rewind the newest attempt's stand."""
+    book = TrialBook.of(trial.experiment)
+    rows: dict[int, ResultDict] = {}
+    for record in trial.records():
+        view = book.apply(record)
+        if view is not None and isinstance(record.event, Reported):
+            while rows and next(reversed(rows)) >= view.iteration:
+                rows.popitem()
+            rows[view.iteration] = view.last_result
+    return list(rows.values())

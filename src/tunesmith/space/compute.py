@@ -7,6 +7,7 @@ computed again, in another process too: its record ``{"$opaque": label, "seed": 
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 import zlib
@@ -37,7 +38,7 @@ class Computation:
 
     def __init__(
         self,
-        root: Node,
+        root: Branch,
         values: dict[str, Any],
         seed: int,
         choose: Callable[[Computed, int], int],
@@ -93,7 +94,7 @@ class Computation:
         """The function's result, with domains in it drawn, and which element of a returned grid it is."""
         _seed_globals(seed)
         try:
-            result = plain(node.domain(View(self, self._root) if isinstance(self._root, Branch) else None))
+            result = plain(node.domain(View(self, self._root, top=True)))
         except TuneError:
             raise
         except Exception as error:
@@ -124,13 +125,21 @@ def unchanged_globals() -> Iterator[None]:
     """Leave the global generators of ``random`` and numpy as they were found."""
     ours = random.getstate()
     numpy = sys.modules.get("numpy")
-    theirs = numpy.random.get_state() if numpy is not None else None
+    if numpy is not None:
+        # another engine behind the global functions: saving and loading the state of the present one takes ten times as long
+        theirs = numpy.random.get_bit_generator()
+        numpy.random.set_bit_generator(_engine())
     try:
         yield
     finally:
         random.setstate(ours)
         if numpy is not None:
-            numpy.random.set_state(theirs)
+            numpy.random.set_bit_generator(theirs)
+
+
+@functools.cache
+def _engine() -> Any:
+    return sys.modules["numpy"].random.MT19937(0)
 
 
 def _seed_globals(seed: int) -> None:
@@ -143,23 +152,24 @@ def _seed_globals(seed: int) -> None:
 class View(Mapping[Any, Any]):
     """A dict of the config as a ``sample_from`` sees it: by item or attribute; ``config`` at the top is the config itself."""
 
-    def __init__(self, computation: Computation, node: Branch) -> None:
+    def __init__(self, computation: Computation, node: Branch, top: bool = False) -> None:
         self._computation = computation
         self._node = node
+        self._top = top
 
     def __getitem__(self, key: Any) -> Any:
         child = self._node.children.get(key)
         if child is not None:
             return self._computation.get(child)
-        if key == "config" and not self._node.keys:
-            return self
+        if key == "config" and self._top:
+            return View(self._computation, self._node)
         raise KeyError(key)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_node", "_computation"):  # copying looks before they are there
+        if name in ("_node", "_computation", "_top"):  # copying looks before they are there
             raise AttributeError(name)
-        if name == "config" and not self._node.keys:
-            return self
+        if name == "config" and self._top:
+            return View(self._computation, self._node)
         if name in self._node.children:
             return self[name]
         raise AttributeError(f"{show(self._node.keys)} has no entry {name!r}; it has {', '.join(map(str, self._node.children))}")
@@ -225,5 +235,3 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, AttributeDict):
         return _as_json(dict(value))
     return _NOT_JSON
-
-

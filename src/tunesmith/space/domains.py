@@ -25,8 +25,12 @@ class Domain(ABC):
     __slots__ = ()
 
     @abstractmethod
+    def sampler(self) -> Callable[[random.Random], Any]:
+        """A function that draws one value, a plain Python object; made once and called for each trial."""
+
     def draw(self, rng: random.Random) -> Any:
-        """One value, as a plain Python object."""
+        """One value."""
+        return self.sampler()(rng)
 
     @abstractmethod
     def is_valid(self, value: Any) -> bool:
@@ -44,7 +48,7 @@ class Domain(ABC):
     def describe(self) -> dict[str, Any]:
         """JSON: ``type`` (the constructor's name) and its arguments."""
 
-    def sample(self, config: Mapping[str, Any] | None = None, size: int = 1, random_state: Any = None) -> Any:  # noqa: ARG002
+    def sample(self, config: Mapping[str, Any] | None = None, size: int = 1, random_state: Any = None) -> Any:
         """Draw from the domain outside of any experiment.
 
         Args:
@@ -57,8 +61,8 @@ class Domain(ABC):
             >>> uniform(0, 1).sample(random_state=1) == uniform(0, 1).sample(random_state=1)
             True
         """
-        rng = _generator(random_state)
-        return self.draw(rng) if size == 1 else [self.draw(rng) for _ in range(size)]
+        rng, draw = _generator(random_state), self.sampler()
+        return draw(rng) if size == 1 else [draw(rng) for _ in range(size)]
 
     def __repr__(self) -> str:
         about = self.describe()
@@ -80,18 +84,24 @@ class Float(Domain):
         _check_bounds(self, name, _number)
         if self.log and self.lower <= 0:
             raise SpaceError(
-                f"{self!r}: lower must be > 0, because the logarithm is spread evenly; got {self.lower!r}. Start at a small number such as 1e-6, or use uniform."
+                f"{self!r}: lower must be > 0, because the logarithm is spread evenly; got {self.lower!r}. "
+                "Start at a small number such as 1e-6, or use uniform."
             )
 
-    def draw(self, rng: random.Random) -> float:
-        lower, upper = self.lower, self.upper
-        if self.log:
-            value = math.exp(math.log(lower) + rng.random() * math.log(upper / lower))
-        else:
-            value = lower + rng.random() * (upper - lower)
-        if self.q is not None:
-            value = _multiple(value, self.q)
-        return min(max(value, lower), upper)
+    def sampler(self) -> Callable[[random.Random], float]:
+        lower, upper, q, exp = self.lower, self.upper, self.q, math.exp
+        start, span = (math.log(lower), math.log(upper) - math.log(lower)) if self.log else (lower, upper - lower)
+
+        def draw(rng: random.Random) -> float:
+            value = start + rng.random() * span
+            return value if lower <= value <= upper else min(max(value, lower), upper)
+
+        def draw_log(rng: random.Random) -> float:
+            value = exp(start + rng.random() * span)
+            return value if lower <= value <= upper else min(max(value, lower), upper)
+
+        exact = draw_log if self.log else draw
+        return exact if q is None else lambda rng: min(max(_multiple(exact(rng), q), lower), upper)
 
     def is_valid(self, value: Any) -> bool:
         return _is_number(value) and self.lower <= value <= self.upper and (self.q is None or _divides(self.q, value))
@@ -107,7 +117,7 @@ class Float(Domain):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Integer(Domain):
-    """Whole numbers from ``lower`` up to but without ``upper``; with a step ``q``: its multiples from ``lower`` to ``upper``, both included."""
+    """Whole numbers from ``lower`` up to but without ``upper``; with a step ``q``: its multiples, from ``lower`` to ``upper`` inclusive."""
 
     lower: int
     upper: int
@@ -118,7 +128,9 @@ class Integer(Domain):
         name = f"{'q' if self.q is not None else ''}{'log' if self.log else ''}randint"
         _check_bounds(self, name, _integer)
         if self.log and self.lower < 1:
-            raise SpaceError(f"{self!r}: lower must be >= 1, because the logarithm is spread evenly; got {self.lower!r}. Use randint for a range with 0.")
+            raise SpaceError(
+                f"{self!r}: lower must be >= 1, because the logarithm is spread evenly; got {self.lower!r}. Use randint for a range with 0."
+            )
 
     @property
     def last(self) -> int:
@@ -130,15 +142,20 @@ class Integer(Domain):
         """How many values there are."""
         return (self.last - self.lower) // (self.q or 1) + 1
 
-    def draw(self, rng: random.Random) -> int:
+    def sampler(self) -> Callable[[random.Random], int]:
+        lower, last, count, q = self.lower, self.last, self.count, self.q or 1
         if not self.log:
-            count = self.count
             # one multiplication where it is exact enough, the slow exact way for huge ranges
-            step = int(rng.random() * count) if count <= 1 << 32 else rng.randrange(count)
-            return self.lower + step * (self.q or 1)
-        real = math.exp(math.log(self.lower) + rng.random() * math.log(self.upper / self.lower))
-        value = int(real) if self.q is None else round(real / self.q) * self.q
-        return min(max(value, self.lower), self.last)
+            if count <= 1 << 32:
+                return lambda rng: lower + int(rng.random() * count) * q
+            return lambda rng: lower + rng.randrange(count) * q
+        start, span = math.log(lower), math.log(self.upper) - math.log(lower)
+        whole = int if self.q is None else round  # without a step value k stands for [k, k + 1), with one for what lies next to it
+
+        def draw(rng: random.Random) -> int:
+            return min(max(whole(math.exp(start + rng.random() * span) / q) * q, lower), last)
+
+        return draw
 
     def is_valid(self, value: Any) -> bool:
         return _is_number(value) and self.lower <= value <= self.last and value == int(value) and int(value) % (self.q or 1) == 0
@@ -173,9 +190,11 @@ class Normal(Domain):
             if value is not None and value <= 0:
                 raise SpaceError(f"{self!r}: {what} must be > 0, got {value!r}.")
 
-    def draw(self, rng: random.Random) -> float:
-        value = rng.normalvariate(self.mean, self.sd)
-        return value if self.q is None else _multiple(value, self.q)
+    def sampler(self) -> Callable[[random.Random], float]:
+        mean, sd, q = self.mean, self.sd, self.q
+        if q is None:
+            return lambda rng: rng.normalvariate(mean, sd)
+        return lambda rng: _multiple(rng.normalvariate(mean, sd), q)
 
     def is_valid(self, value: Any) -> bool:
         return _is_number(value) and math.isfinite(value) and (self.q is None or _divides(self.q, value))
@@ -194,8 +213,9 @@ class Categorical(Domain):
 
     categories: tuple[Any, ...]
 
-    def draw(self, rng: random.Random) -> Any:
-        return self.categories[int(rng.random() * len(self.categories))]
+    def sampler(self) -> Callable[[random.Random], Any]:
+        options, count = self.categories, len(self.categories)
+        return lambda rng: options[int(rng.random() * count)]
 
     def is_valid(self, value: Any) -> bool:
         return any(same(option, value) for option in self.categories)
@@ -237,15 +257,15 @@ class Function(Domain):
         """The user's function, given ``config`` if it wants one."""
         return self.func(config) if self.takes_config else self.func()
 
-    def draw(self, rng: random.Random) -> Any:  # noqa: ARG002
-        return self({})
+    def sampler(self) -> Callable[[random.Random], Any]:
+        return lambda _: self({})
 
-    def sample(self, config: Mapping[str, Any] | None = None, size: int = 1, random_state: Any = None) -> Any:  # noqa: ARG002
+    def sample(self, config: Mapping[str, Any] | None = None, size: int = 1, random_state: Any = None) -> Any:
         """Call the function with ``config``; ``size`` > 1: that often, as a list."""
         given = {} if config is None else config
         return self(given) if size == 1 else [self(given) for _ in range(size)]
 
-    def is_valid(self, value: Any) -> bool:  # noqa: ARG002
+    def is_valid(self, value: Any) -> bool:
         return True
 
     def cast(self, value: Any) -> Any:

@@ -15,17 +15,14 @@ from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, I
 __all__ = ["match"]
 
 
-def match(root: Branch, nodes: Mapping[str, Leaf], config: Mapping[Any, Any], strict: bool) -> dict[str, Any]:
+def match(root: Branch, config: Mapping[Any, Any], strict: bool) -> dict[str, Any]:
     """Values of the parameters that ``config`` gives; see :meth:`Space.values_from`."""
     if not isinstance(config, Mapping):
         raise SpaceError(f"config: expected a dict of parameters, got {type(config).__name__} {config!r}.")
     values: dict[str, Any] = {}
     nested: dict[Any, Any] = {}
     for key, given in config.items():
-        node = nodes.get(key) if isinstance(key, str) and key not in root.children else None
-        if node is not None:
-            _match(node, given, values, strict)
-        elif isinstance(key, str) and "/" in key and key not in root.children:
+        if isinstance(key, str) and "/" in key and key not in root.children:
             _nest(nested, key.split("/"), given)
         else:
             nested[key] = given
@@ -51,7 +48,7 @@ def _match(node: Node, given: Any, values: dict[str, Any], strict: bool) -> None
     elif isinstance(node, Items):
         _match_items(node, given, values, strict)
     elif isinstance(node, Choice):
-        _match_choice(node, given, values, strict)
+        _match_choice(node, given, values)
     elif isinstance(node, Computed):
         values[node.name] = _json(node.keys, given)
     elif isinstance(node, Leaf):
@@ -89,7 +86,7 @@ def _match_constant(node: Constant, given: Any, values: dict[str, Any], strict: 
     if same(node.value, given):
         return
     if strict:
-        raise SpaceError(f"{show(node.keys)}: is the constant {node.value!r} in the space, but {given!r} was given. Make it a choice to vary it.")
+        raise SpaceError(f"{show(node.keys)}: is the constant {node.value!r}, but {given!r} was given. Make it a choice to vary it.")
     _extra(node.keys, given, values)
 
 
@@ -104,7 +101,8 @@ def _extra(keys: Keys, given: Any, values: dict[str, Any]) -> None:
 def _json(keys: Keys, given: Any) -> Any:
     value = as_json(given)
     if value is None and given is not None:
-        raise SpaceError(f"{show(keys)}: a value for it must be a number, a text, or lists and dicts of these, got {type(given).__name__} {given!r}.")
+        kind = type(given).__name__
+        raise SpaceError(f"{show(keys)}: expected a number, a text, or lists and dicts of these as its value, got {kind} {given!r}.")
     return value
 
 
@@ -133,7 +131,7 @@ def _into_bounds(domain: Domain, value: Any) -> Any:
     return value
 
 
-def _match_choice(node: Choice, given: Any, values: dict[str, Any], strict: bool) -> None:
+def _match_choice(node: Choice, given: Any, values: dict[str, Any]) -> None:
     given = plain(given)
     for index, option in enumerate(node.domain.categories):
         if same(option, given) and (type(option) is type(given) or type(option) not in SCALARS):
@@ -151,9 +149,6 @@ def _match_choice(node: Choice, given: Any, values: dict[str, Any], strict: bool
             continue
         values[node.name] = node.codes[index]
         values.update(found)
-        return
-    if type(given) in SCALARS and node.index(given) is not None:  # a code: values by name come through here too
-        values[node.name] = given
         return
     why = f" ({misfits[0]})" if len(misfits) == 1 else ""
     raise SpaceError(f"{show(node.keys)}: {given!r} fits none of its {len(node.options)} options{why}.")

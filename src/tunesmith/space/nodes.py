@@ -50,7 +50,7 @@ class Constant(Node):
         self.value = value
         self.shared = type(value) in _UNCHANGING
 
-    def build(self, values: Mapping[str, Any]) -> Any:  # noqa: ARG002
+    def build(self, values: Mapping[str, Any]) -> Any:
         if self.shared:
             return self.value
         copied = fresh(self.value)
@@ -61,12 +61,13 @@ class Constant(Node):
 class Leaf(Node):
     """A parameter whose drawn value is the config's value."""
 
-    __slots__ = ("domain", "name")
+    __slots__ = ("domain", "draw", "name")
 
     def __init__(self, keys: Keys, name: str, domain: Domain) -> None:
         super().__init__(keys)
         self.name = name
         self.domain = domain
+        self.draw = domain.sampler()
 
     def build(self, values: Mapping[str, Any]) -> Any:
         return values[self.name]

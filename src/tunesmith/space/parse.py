@@ -11,7 +11,7 @@ from tunesmith.errors import SpaceError
 from tunesmith.space.domains import Categorical, Domain, Function, Grid, Require
 from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, Items, Keys, Leaf, Node, plain, show
 
-__all__ = ["Group", "grid_options", "has_domain", "parse_tree", "split_constraints"]
+__all__ = ["Group", "grid_options", "parse_tree", "split_constraints"]
 
 
 def split_constraints(config: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Require]]:
@@ -23,11 +23,6 @@ def split_constraints(config: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[R
 def grid_options(value: Any) -> Any:
     """What stands in ``{"grid_search": ...}``; None if ``value`` is no such marker."""
     return value["grid_search"] if isinstance(value, dict) and len(value) == 1 and "grid_search" in value else None
-
-
-def has_domain(value: Any) -> bool:
-    """Whether there is anything to draw or walk through in ``value``."""
-    return not isinstance(parse_tree(value, (), ""), Constant)
 
 
 def parse_tree(value: Any, keys: Keys, name: str, inside: tuple[int, ...] = ()) -> Node:
@@ -129,16 +124,14 @@ class Group:
         chosen = _index(grid, fixed[grid.name])
         return [weight if i == chosen else 0 for i, weight in enumerate(weights)]
 
-    def draw(
-        self, rng: random.Random, values: dict[str, Any], fixed: Mapping[str, Any], point: int | None, todo: list[Computed]
-    ) -> None:
+    def draw(self, rng: random.Random, values: dict[str, Any], fixed: Mapping[str, Any], point: int | None, todo: list[Computed]) -> None:
         """Put values of this level and of the options taken into ``values``; ``todo`` collects what must be computed afterwards.
 
         ``point``: which point of the grid; None: grids are drawn like choices.
         """
         for leaf in self.leaves:
             name = leaf.name
-            values[name] = fixed[name] if name in fixed else leaf.domain.draw(rng)
+            values[name] = fixed[name] if name in fixed else leaf.draw(rng)
         todo += self.computed
         for choice in self.choices:
             index = _index(choice, fixed[choice.name]) if choice.name in fixed else int(rng.random() * len(choice.codes))
@@ -180,7 +173,7 @@ def _parameters(node: Node) -> Iterator[Leaf]:
 
 
 def _codes(grid: Leaf) -> tuple[Any, ...]:
-    return grid.codes if isinstance(grid, Choice) else grid.domain.categories  # type: ignore[attr-defined, no-any-return]
+    return grid.codes if isinstance(grid, Choice) else grid.domain.categories  # type: ignore[attr-defined]
 
 
 def _index(leaf: Leaf, code: Any) -> int:

@@ -29,6 +29,7 @@ class Space:
         config: the user's config as given.
         parameters: name -> domain of all that can be drawn, walked through or computed; those of options that may not be taken included.
         constraints: what configurations have to satisfy.
+        computes: whether functions of the user's compute some of them (``sample_from``).
 
     Example:
         >>> from tunesmith.space import Space, uniform, choice
@@ -54,16 +55,16 @@ class Space:
         for node in self.group.every():
             other = self.nodes.setdefault(node.name, node)
             if other is not node:
-                raise SpaceError(f"{show(node.keys)}: has the same flat name, {node.name!r}, as {show(other.keys)}; rename one of the keys.")
+                raise SpaceError(f"{show(node.keys)}: has the same flat name, {node.name!r}, as {show(other.keys)}; rename one.")
         self.parameters: dict[str, Domain] = {name: node.domain for name, node in self.nodes.items()}
-        self._computes = False
+        self.computes = False
         for node in self.nodes.values():
             if isinstance(node, Computed):
-                self._computes = True
+                self.computes = True
                 node.recall = self._recall
         group = self.group
-        simple = not (group.choices or group.grids or self._computes or self.constraints)
-        self._simple = [(leaf.name, leaf.domain.draw) for leaf in group.leaves] if simple else None
+        simple = not (group.choices or group.grids or self.computes or self.constraints)
+        self._simple = [(leaf.name, leaf.draw) for leaf in group.leaves] if simple else None
         self._static_points = group.grid_count(_NOTHING)
         self._computed_grids: dict[str, int] = {}
         self._objects: OrderedDict[tuple[str, int], Any] = OrderedDict()
@@ -143,24 +144,31 @@ class Space:
             return {name: draw(rng) for name, draw in self._simple}
         if not self.constraints:
             return self._draw(rng, grid_index, fixed or _NOTHING)
-        before = rng.getstate()
-        for tries in range(1, TRIES + 1):
+        state: Any = None
+        tries = 0
+        while tries < TRIES:
+            tries += 1
             values = self._draw(rng, grid_index, fixed or _NOTHING)
             broken = self.broken_constraint(values)
             if broken is None:
                 return values
-            if rng.getstate() == before:  # nothing is random here: another try would be the same
+            before, state = state, rng.getstate()
+            if state == before:  # nothing is random here: another try would be the same
                 break
         raise SpaceError(
-            f"config: no configuration that satisfies the constraint ({broken}) was found in {tries} {'try' if tries == 1 else 'tries'}; the last was "
+            f"config: no configuration was found in {tries} tries that satisfies the constraint ({broken}); the last one had "
             f"{self.labels(values)}. Widen the space, loosen the constraint, or compute one parameter from the other with sample_from."
         )
+
+    def complete(self, values: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
+        """``values`` with what is missing drawn or computed, and without what does not exist beside them; constraints are not looked at."""
+        return self._draw(rng, None, values)
 
     def _draw(self, rng: random.Random, grid_index: int | None, fixed: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         todo: list[Computed] = []
         # drawn first, so that it does not depend on which options are taken
-        seed = rng.getrandbits(32) if self._computes else 0
+        seed = rng.getrandbits(32) if self.computes else 0
         self.group.draw(rng, values, fixed, grid_index, todo)
         if fixed:
             values.update((name, value) for name, value in fixed.items() if name not in self.nodes)
@@ -236,7 +244,8 @@ class Space:
         except KeyError as error:
             name = error.args[0] if error.args else None
             if name in self.nodes and name not in values:
-                raise SpaceError(f"{show(self.nodes[name].keys)}: no value was given for it; there are {', '.join(values) or 'none'}.") from None
+                have = ", ".join(values) or "none"
+                raise SpaceError(f"{show(self.nodes[name].keys)}: no value was given for it; there are values for: {have}.") from None
             raise
         nodes = self.nodes
         for name in values:
@@ -248,13 +257,14 @@ class Space:
         """The values behind a config, or behind part of one: the inverse of :meth:`resolve`.
 
         Args:
-            config: nested like the space, flat with ``"a/b"`` keys, or values by name. Constants may be in it.
+            config: nested like the space, or flat with ``"a/b"`` keys; options of choices by themselves, not by number; constants
+                may be in it.
             strict: an entry that is not in the space, or that changes a constant, is an error. Else it is kept as an overlay.
 
         Raises:
             SpaceError: an entry is outside of its domain; the message begins with its path.
         """
-        return match(self.root, self.nodes, config, strict)
+        return match(self.root, config, strict)
 
     def labels(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What was drawn, for people and tables: flat path in the resolved config -> scalar, or a text for what is none."""

@@ -1,7 +1,5 @@
 """What a stopper is, and the ones that are built of others or of functions."""
 
-# ruff: noqa: ARG002 - arguments belong to the interface, not every stopper needs them
-
 from __future__ import annotations
 
 import inspect

@@ -33,7 +33,9 @@ class DictStopper(Stopper):
         SpecError: a bound is not a number, or is NaN; or a key is not a string.
 
     Example:
-        >>> DictStopper({"mean_accuracy": 99}).verdict("t", {"mean_accuracy": 99.2})
+        >>> stop = DictStopper({"mean_accuracy": 99})
+        >>> stop.verdict("t", {"mean_accuracy": 61.5})
+        >>> stop.verdict("t", {"mean_accuracy": 99.2})
         'stop criterion mean_accuracy >= 99 reached (99.2)'
     """
 

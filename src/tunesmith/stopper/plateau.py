@@ -1,7 +1,5 @@
 """Stoppers that see when nothing changes any more."""
 
-# ruff: noqa: ARG002 - arguments belong to the interface, not every stopper needs them
-
 from __future__ import annotations
 
 import math

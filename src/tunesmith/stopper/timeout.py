@@ -1,7 +1,5 @@
 """A stopper that ends the experiment after a time."""
 
-# ruff: noqa: ARG002 - arguments belong to the interface, not every stopper needs them
-
 from __future__ import annotations
 
 import time

@@ -74,11 +74,10 @@ def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
     attempt, at, text = st.integers(0, 5), _times(), st.text(max_size=12)
     amounts = st.dictionaries(_names, st.floats(0, 64), max_size=3)
     checkpoints = st.builds("{}/checkpoint_{:06d}".format, trial, _counts)
+    named = st.lists(_names, max_size=2).map(tuple)
     errors = st.fixed_dictionaries({"type": text, "message": text, "where": text, "traceback": text})
     return st.one_of(
-        st.builds(
-            ev.Reported, trial, attempt, _counts, metrics(), st.none() | checkpoints, st.none() | text, st.lists(_names, max_size=2).map(tuple), at
-        ),
+        st.builds(ev.Reported, trial, attempt, _counts, metrics(), st.none() | checkpoints, st.none() | text, named, at),
         st.builds(ev.Reported, trial, attempt, _counts, metrics(), at=at),
         st.builds(ev.ExperimentStarted, _objects(), _counts, at),
         st.builds(ev.SpecChanged, _objects(), at),
@@ -97,7 +96,8 @@ def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
 
 def decisions() -> SearchStrategy[Decision]:
     """One decision with a reason and any JSON data."""
-    return st.builds(Decision, st.sampled_from(["launch", "pause", "stop", "exploit", "end"]), st.none() | _counts, st.text(max_size=12), _objects())
+    words = st.sampled_from(["launch", "pause", "stop", "exploit", "end"])
+    return st.builds(Decision, words, st.none() | _counts, st.text(max_size=12), _objects())
 
 
 def records(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Record]:
@@ -108,5 +108,6 @@ def records(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Record]
 
 def headers() -> SearchStrategy[Header]:
     """A journal's header."""
+    uuids = st.uuids().map(lambda found: found.hex)
     rules = st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=2)
-    return st.builds(Header, st.uuids().map(lambda found: found.hex), st.text(max_size=12), _times(), rules=rules, library=st.text(max_size=5))
+    return st.builds(Header, uuids, st.text(max_size=12), _times(), rules=rules, library=st.text(max_size=5))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.checkpoints.store import LocalStore
 from tunesmith.core.events import AttemptEnded
-from tunesmith.errors import Infeasible, TrialStopped
+from tunesmith.errors import TrialStopped
 from tunesmith.trainable import blame
 from tunesmith.trainable.base import TrainableSpec
 from tunesmith.trainable.class_api import Trainable, run_class, stop_quietly
 from tunesmith.trainable.function import run_function
-from tunesmith.trainable.session import Channel, Session, activate, deactivate
+from tunesmith.trainable.session import activate, deactivate
+from tunesmith.trainable.worker import Channel, Session
 
 if TYPE_CHECKING:
     from tunesmith.executors.base import Assignment
@@ -26,12 +26,16 @@ class AttemptRunner:
     Args:
         spec: the trainable.
         reuse: keep the instance of a class for the next attempt, if its ``reset_config`` agrees.
+
+    Attributes:
+        error: what the newest attempt's code raised, with its traceback; None while one runs, and if it ended well.
     """
 
     def __init__(self, spec: TrainableSpec, reuse: bool = False) -> None:
         self._spec = spec
         self._reuse = reuse
         self._idle: Trainable | None = None
+        self.error: BaseException | None = None
 
     def run(self, assignment: Assignment, channel: Channel, store: LocalStore | None = None) -> AttemptEnded:
         """One attempt, to its end.
@@ -47,7 +51,9 @@ class AttemptRunner:
         Raises:
             KeyboardInterrupt: it is the driver's.
         """
-        session, error = None, None
+        ended = AttemptEnded(assignment.trial, assignment.attempt, "finished")
+        self.error = None
+        session = None
         try:
             session = Session(assignment, channel, store)
             token = activate(session)
@@ -61,9 +67,13 @@ class AttemptRunner:
         except (KeyboardInterrupt, TrialStopped) as stop:
             if isinstance(stop, KeyboardInterrupt):
                 raise
-        except BaseException as raised:
-            error = raised
-        return _ended(self._spec, assignment, session, error)
+        except BaseException as error:
+            self.error = error
+            ended.outcome = blame.outcome_of(error)
+            ended.error = blame.describe(error, _defined_at(self._spec.target))
+        if session is not None and session.ended is not None:
+            ended.outcome = session.ended.outcome  # whatever its code did after that
+        return ended
 
     def close(self) -> None:
         """Let go of the instance that was kept."""
@@ -89,19 +99,8 @@ def run_attempt(spec: TrainableSpec, assignment: Assignment, channel: Channel, s
     return AttemptRunner(spec).run(assignment, channel, store)
 
 
-def _ended(spec: TrainableSpec, assignment: Assignment, session: Session | None, error: BaseException | None) -> AttemptEnded:
-    ended = AttemptEnded(assignment.trial, assignment.attempt, "finished")
-    if error is not None:
-        ended.outcome = blame.outcome_of(error)
-        ended.error = blame.describe(error, _defined_at(spec.target))
-        if not isinstance(error, Infeasible):
-            print(f"Trial {assignment.trial_name} failed:\n{ended.error['traceback']}", end="", file=sys.stderr)
-    if session is not None and session.told_to_stop is not None:
-        ended.outcome = session.told_to_stop.outcome  # whatever its code did after that
-    return ended
-
-
 def _defined_at(target: Any) -> str:
+    """Where the trainable is written, for errors that have no frame of the user's, such as a wrong return value."""
     target = getattr(target, "func", target)
     code = getattr(target, "__code__", None) or getattr(getattr(target, "step", None), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""

@@ -202,7 +202,9 @@ def normalise_resources(request: Any) -> dict[str, float] | None:
         return None
     request = getattr(request, "required_resources", request)
     if not isinstance(request, Mapping):
-        raise SpecError(f"The resources of a trial are a {type(request).__name__}: {request!r}; expected a dict, as in {{'cpu': 1, 'gpu': 0.5}}.")
+        raise SpecError(
+            f"The resources of a trial are a {type(request).__name__}: {request!r}; expected a dict, as in {{'cpu': 1, 'gpu': 0.5}}."
+        )
     amounts: dict[str, float] = {}
     for key, amount in request.items():
         if key == "custom_resources" and isinstance(amount, Mapping):

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import functools
 import os
-import site
-import sysconfig
 import traceback
 from types import TracebackType
 
-import tunesmith
-from tunesmith.errors import Infeasible
+from tunesmith import errors
 
 __all__ = ["describe", "outcome_of"]
 
-_OWN = os.path.dirname(os.path.abspath(tunesmith.__file__)) + os.sep
+_OWN = os.path.dirname(os.path.abspath(errors.__file__)) + os.sep
 _KITS = os.path.join(_OWN, "testing") + os.sep
 
 
 def outcome_of(error: BaseException) -> str:
     """The class of the failure: ``infeasible``, ``oom_ram``, ``oom_gpu`` or ``user_error``."""
-    if isinstance(error, Infeasible):
+    if isinstance(error, errors.Infeasible):
         return "infeasible"
     if isinstance(error, MemoryError):
         return "oom_ram"
@@ -93,11 +90,14 @@ def _is_ours(file: str) -> bool:
 
 @functools.cache
 def _is_library(file: str) -> bool:
-    return file.startswith("<frozen ") or f"{os.sep}site-packages{os.sep}" in file or file.startswith(_library_folders())
+    return f"{os.sep}site-packages{os.sep}" in file or file.startswith(("<frozen ", *_library_folders()))
 
 
 @functools.cache
 def _library_folders() -> tuple[str, ...]:
+    import site
+    import sysconfig
+
     paths = sysconfig.get_paths()
     folders = {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], *site.getsitepackages()}
     return tuple(folder + os.sep for folder in folders)

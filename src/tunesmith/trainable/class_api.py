@@ -15,7 +15,7 @@ from tunesmith.checkpoints.checkpoint import SIDECAR_FILE, read_dict, read_json,
 from tunesmith.errors import SpecError, TrialStopped, UserCodeError
 from tunesmith.trainable import session as session_module
 from tunesmith.trainable.metrics import Counters, filled
-from tunesmith.trainable.session import Session
+from tunesmith.trainable.worker import Session
 
 __all__ = ["Trainable", "run_class"]
 
@@ -178,7 +178,7 @@ class Trainable:
         return dict(self._tune_session.assignment.resources) if self._tune_session is not None else {}
 
     @classmethod
-    def default_resource_request(cls, config: dict[str, Any]) -> Any:
+    def default_resource_request(cls, config: dict[str, Any]) -> Any:  # noqa: ARG003 - for users to override
         """What a trial with this configuration takes, e.g. ``{"cpu": 2, "gpu": 1}``; None: the experiment's default."""
         return None
 

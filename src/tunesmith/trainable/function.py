@@ -9,7 +9,7 @@ from typing import Any
 from tunesmith.errors import SpecError, TrialStopped, UserCodeError
 from tunesmith.trainable import session as session_module
 from tunesmith.trainable.metrics import as_metrics
-from tunesmith.trainable.session import Session
+from tunesmith.trainable.worker import Session
 
 __all__ = ["PLAIN", "Reporter", "call_form", "run_function"]
 
@@ -96,7 +96,7 @@ def _takes_config(parameters: list[inspect.Parameter]) -> bool:
 
 
 def _listed(parameters: dict[str, inspect.Parameter]) -> str:
-    return "(" + ", ".join(str(one) for one in parameters.values()) + ")" if parameters else "no argument"
+    return str(inspect.Signature(list(parameters.values()))) if parameters else "no argument"
 
 
 def run_function(function: Callable[..., Any], form: tuple[str, ...], parameters: dict[str, Any], session: Session) -> None:

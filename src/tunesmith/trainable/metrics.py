@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,8 +62,9 @@ def _scalar(value: Any) -> Any:
         value = holder.item()
         if type(value) in _PLAIN:
             return value
-    if hasattr(type(value), "__float__") and not hasattr(value, "__len__") and not hasattr(value, "shape"):
-        return float(value)  # Fraction, Decimal, numpy.longdouble
+    if hasattr(type(value), "__float__") and not hasattr(value, "__len__"):  # Fraction, Decimal, numpy.longdouble
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            return float(value)
     return _NOT_SCALAR
 
 

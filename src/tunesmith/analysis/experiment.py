@@ -1,0 +1,384 @@
+"""ExperimentAnalysis: an experiment read back from its journal, during the run, after it, or after a crash."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.analysis.frames import frame
+from tunesmith.analysis.objective import Objectives, unranked
+from tunesmith.analysis.source import Source
+from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, history, step_of
+from tunesmith.core.flat import ResultDict
+from tunesmith.core.trial import ERROR, TERMINATED
+from tunesmith.errors import SpecError, UserCodeError
+from tunesmith.journal.projections import Best, Curves, Decisions, Histories, Reader, TrialTable
+from tunesmith.journal.scores import check_scope
+from tunesmith.journal.trials import TrialBook, TrialInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tunesmith.checkpoints.checkpoint import Checkpoint
+
+__all__ = ["ExperimentAnalysis", "open_experiment"]
+
+
+def open_experiment(path: str | os.PathLike[str]) -> ExperimentAnalysis:
+    """Open an experiment for reading: one that runs, has ended, crashed, or was moved here. Nothing is started or unpickled.
+
+    Args:
+        path: the experiment's directory, or the ``experiment.db`` in it.
+
+    Raises:
+        JournalError: there is no experiment; :class:`JournalCorrupt`: what is there cannot be read.
+
+    Example:
+        >>> open_experiment("no/such/directory")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        tunesmith.errors.JournalError: there is no experiment at ...
+    """
+    return ExperimentAnalysis(path)
+
+
+class ExperimentAnalysis:
+    """Trials, results and checkpoints of one experiment, read from its journal when first asked for.
+
+    What was read stays as it is until :meth:`refresh`. Picklable: a copy carries what was read, and reads the rest from the same path.
+
+    Args:
+        path_or_reader: the experiment's directory or journal file, or a journal that is open (anything with ``header`` and ``read``).
+        default_metric, default_mode: for calls that name none: a name, or lists of names and modes. None: those of the run.
+        trials: views to show instead of those read from the journal.
+        resolve: drawn values -> config (``Space.resolve``); None: from the space's description in the journal, where options that
+            JSON cannot hold are shown by their labels.
+        experiment_path: the directory, where ``path_or_reader`` is an open journal without a ``path``.
+
+    Raises:
+        JournalError: there is no experiment at that path.
+        SpecError: a mode that is neither "min" nor "max", or lists of different lengths.
+
+    Example:
+        >>> from tunesmith.core.events import Reported, Suggested
+        >>> from tunesmith.core.ports import Header, Record
+        >>> from tunesmith.journal import MemoryJournal
+        >>> journal = MemoryJournal(Header(uuid="3f2a9" + "0" * 27, name="demo", created=0.0))
+        >>> for number, lr in enumerate([0.1, 0.01]):
+        ...     _ = journal.append([Record(Suggested(number, {"lr": lr})), Record(Reported(number, 0, 1, {"loss": lr**2}))])
+        >>> analysis = ExperimentAnalysis(journal, default_metric="loss", default_mode="min")
+        >>> analysis.best_config, [trial.trial_id for trial in analysis]
+        ({'lr': 0.01}, ['3f2a9_00000', '3f2a9_00001'])
+    """
+
+    def __init__(
+        self,
+        path_or_reader: str | os.PathLike[str] | Reader,
+        *,
+        default_metric: str | Sequence[str] | None = None,
+        default_mode: str | Sequence[str] | None = None,
+        trials: Sequence[TrialInfo] | None = None,
+        resolve: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        experiment_path: str | None = None,
+    ) -> None:
+        self._source = Source(path_or_reader, experiment_path)
+        self._given = (default_metric, default_mode)
+        Objectives.of(default_metric, default_mode, {})
+        self._trials = trials
+        self._resolve = resolve
+        self._table: TrialTable | None = None
+        self._curves: dict[str, Curves] = {}
+        self._frames: dict[str, pd.DataFrame] | None = None
+
+    # -- reading ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def experiment_path(self) -> str:
+        """The experiment's directory, as it is now."""
+        return self._source.path
+
+    @property
+    def _book(self) -> TrialBook:
+        if self._table is None:
+            with self._source.reader() as reader:
+                book = TrialBook(reader.header, self._source.path, resolve=self._resolve, reader=self._source.read)
+                self._table = TrialTable(reader.header, book=book).update(reader)
+        return self._table.book
+
+    def refresh(self) -> ExperimentAnalysis:
+        """Read what a live run has added since; returns this same object."""
+        if self._table is not None:
+            with self._source.reader() as reader:
+                self._table.update(reader)
+                for curves in self._curves.values():
+                    curves.update(reader)
+        self._frames = None
+        return self
+
+    def _curves_of(self, metric: str) -> Curves:
+        curves = self._curves.get(metric)
+        if curves is None:
+            with self._source.reader() as reader:
+                curves = self._curves[metric] = Curves(metric).update(reader)
+        return curves
+
+    @property
+    def _objectives(self) -> Objectives:
+        return Objectives.of(*self._given, self._book.experiment.spec)
+
+    @property
+    def default_metric(self) -> str | None:
+        """The metric that calls without one mean: the given one, or that of the run; None if there is none, or several."""
+        return self._objectives.default[0]
+
+    @property
+    def default_mode(self) -> str | None:
+        """The mode of :attr:`default_metric`."""
+        return self._objectives.default[1]
+
+    # -- trials ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def trials(self) -> list[TrialInfo]:
+        """All trials in order of their numbers."""
+        return list(self._views)
+
+    @property
+    def _views(self) -> Sequence[TrialInfo]:
+        return self._trials if self._trials is not None else self._book.trials
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> TrialInfo:
+        return self._views[index]
+
+    def __iter__(self) -> Iterator[TrialInfo]:
+        return iter(self._views)
+
+    def __repr__(self) -> str:
+        return f"<ExperimentAnalysis of {self._book.experiment.header.name!r}: {len(self)} trials in {self.experiment_path or 'memory'}>"
+
+    @property
+    def results(self) -> dict[str, ResultDict]:
+        """``trial_id`` -> newest result (empty if there is none), in order of trials."""
+        return {trial.trial_id: trial.last_result for trial in self}
+
+    @property
+    def errors(self) -> list[UserCodeError]:
+        """One exception, rebuilt from the record, for each trial that ended in ERROR."""
+        return [error for trial in self if (error := failure(trial)) is not None]
+
+    @property
+    def num_errors(self) -> int:
+        """Trials that ended in ERROR."""
+        return sum(trial.status == ERROR for trial in self)
+
+    @property
+    def num_terminated(self) -> int:
+        """Trials that ended well."""
+        return sum(trial.status == TERMINATED for trial in self)
+
+    def stats(self) -> dict[str, Any]:
+        """``start_time`` and ``timestamp`` (wall time of the first and the newest record, seconds since the epoch), ``total_time_s``,
+        ``num_trials``, and the number of trials per status."""
+        book = self._book
+        created = book.experiment.header.created
+        return {"start_time": created, "timestamp": created + book.at, "total_time_s": book.at, "num_trials": book.count, **book.counts}
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """Every recorded decision: dicts of ``at`` (seconds), ``trial`` (number), ``do``, ``reason`` and ``seq``, in order."""
+        with self._source.reader() as reader:
+            return Decisions().update(reader).entries
+
+    # -- the best --------------------------------------------------------------------------------------------------------
+
+    def _pick(self, call: str, metric: str | None, mode: str | None, scope: str, finite: bool) -> tuple[Best, str]:
+        """The best trial and step, and the metric it is ranked by."""
+        check_scope(scope)
+        metric, mode = self._objectives.complete(call, metric, mode)
+        curves = self._curves_of(metric)
+        found = curves.best(mode, scope, finite)
+        if found is None:
+            raise unranked(metric, curves, self._views)
+        return found, metric
+
+    def get_best_step(
+        self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
+    ) -> Step:
+        """The best trial together with the report that makes it the best one: result, configuration and checkpoint of one step.
+
+        Args:
+            metric, mode: None: the run's own.
+            scope: which of a trial's reports count: ``last``, ``all`` (or ``best``), ``avg``, ``last-<k>-avg``.
+            filter_nan_and_inf: see :func:`tunesmith.journal.scores.score`.
+
+        Raises:
+            MetricError: no trial reported it, or never a number that counts.
+            SpecError: metric or mode is missing; unknown mode or scope.
+        """
+        found, metric = self._pick("get_best_step", metric, mode, scope, filter_nan_and_inf)
+        return step_of(self[found.trial], found.iteration)
+
+    def get_best_trial(
+        self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
+    ) -> TrialInfo:
+        """The best trial, of equally good ones the first. Arguments and errors as in :meth:`get_best_step`."""
+        return self[self._pick("get_best_trial", metric, mode, scope, filter_nan_and_inf)[0].trial]
+
+    def get_best_config(
+        self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
+    ) -> dict[str, Any]:
+        """The configuration that the best report was made with. Arguments and errors as in :meth:`get_best_step`."""
+        found, _ = self._pick("get_best_config", metric, mode, scope, filter_nan_and_inf)
+        return step_of(self[found.trial], found.iteration).config
+
+    def get_best_logdir(
+        self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
+    ) -> str:
+        """The best trial's directory. Arguments and errors as in :meth:`get_best_step`."""
+        return self.get_best_trial(metric, mode, scope, filter_nan_and_inf).path
+
+    def get_best_checkpoint(
+        self, trial: TrialInfo | str | None = None, metric: str | None = None, mode: str | None = None
+    ) -> Checkpoint | None:
+        """The checkpoint of a trial, among those still there, whose own report was best.
+
+        Args:
+            trial: a trial, its ``trial_id`` or its directory; None: the best one.
+            metric, mode: None: the run's own.
+
+        Returns:
+            None if no checkpoint with a finite value of the metric is left.
+        """
+        metric, mode = self._objectives.complete("get_best_checkpoint", metric, mode)
+        chosen = self.get_best_trial(metric, mode) if trial is None else self.get_trial(trial)
+        step = best_step([step for step in checkpoints(chosen) if step.checkpoint is not None], metric, mode)
+        return step.checkpoint if step is not None else None
+
+    def get_last_checkpoint(
+        self, trial: TrialInfo | str | None = None, metric: str | None = None, mode: str | None = None
+    ) -> Checkpoint | None:
+        """A trial's newest checkpoint, or None; without ``trial`` that of the best one by ``metric`` and ``mode``."""
+        chosen = self.get_best_trial(metric, mode) if trial is None else self.get_trial(trial)
+        found = checkpoints(chosen)
+        return found[-1].checkpoint if found else None
+
+    def get_trial_checkpoints_paths(self, trial: TrialInfo | str, metric: str | None = None) -> list[tuple[str, Any]]:
+        """(path, value of ``metric``) of a trial's checkpoints that are still there, oldest first; the value may be None."""
+        name = metric or self.default_metric or "training_iteration"
+        return [(step.checkpoint.path, step.metrics.get(name)) for step in checkpoints(self.get_trial(trial)) if step.checkpoint]
+
+    def get_trial(self, trial: TrialInfo | str) -> TrialInfo:
+        """The trial with that ``trial_id``, name or directory.
+
+        Raises:
+            SpecError: there is none.
+        """
+        if isinstance(trial, TrialInfo):
+            return trial
+        path = os.path.abspath(os.path.expanduser(trial)) if os.sep in trial else trial
+        for found in self:
+            if trial in (found.trial_id, found.trial_name) or path == found.path:
+                return found
+        raise SpecError(
+            f"experiment {self._book.experiment.header.name!r} has no trial {trial!r}: give a trial, its trial_id or its directory."
+        )
+
+    @property
+    def best_trial(self) -> TrialInfo:
+        """The best trial by the run's metric and mode (its newest report counts)."""
+        return self.get_best_trial()
+
+    @property
+    def best_config(self) -> dict[str, Any]:
+        """The configuration of :attr:`best_trial`."""
+        return self.get_best_config()
+
+    @property
+    def best_result(self) -> ResultDict:
+        """The newest result of :attr:`best_trial` that has the metric."""
+        return self.get_best_step().metrics
+
+    @property
+    def best_logdir(self) -> str:
+        """The directory of :attr:`best_trial`."""
+        return self.get_best_logdir()
+
+    @property
+    def best_checkpoint(self) -> Checkpoint | None:
+        """The best checkpoint of :attr:`best_trial`."""
+        return self.get_best_checkpoint()
+
+    @property
+    def best_dataframe(self) -> pd.DataFrame:
+        """All results of :attr:`best_trial`."""
+        return frame(history(self.best_trial)[0].values())
+
+    @property
+    def best_result_df(self) -> pd.DataFrame:
+        """:attr:`best_result` as a dataframe of one line, indexed by ``trial_id``."""
+        return frame([self.best_result], index="trial_id")
+
+    # -- tables ----------------------------------------------------------------------------------------------------------
+
+    def get_all_configs(self, prefix: bool = False) -> dict[str, dict[str, Any]]:
+        """Trial directory -> configuration; ``prefix``: with ``config/`` before each key."""
+        return {trial.path: {f"config/{key}": value for key, value in trial.config.items()} if prefix else trial.config for trial in self}
+
+    def dataframe(self, metric: str | None = None, mode: str | None = None) -> pd.DataFrame:
+        """One line per trial that reported: its newest result, or with both ``metric`` and ``mode`` its best one.
+
+        Columns: the metrics, ``trial_id``, ``pid``, ``training_iteration``, ``time_total_s`` and the other automatic keys, ``logdir``
+        (the trial's directory) and ``config/...``.
+
+        Raises:
+            SpecError: a mode without a metric, or an unknown one.
+            MetricError: no trial reported the metric.
+        """
+        if mode is not None:
+            metric, mode = self._objectives.complete("dataframe", metric, mode)
+        rows = self._newest_rows() if metric is None else self._rows_by(metric, mode)
+        return frame(rows.values(), logdirs=[self[number].path for number in rows])
+
+    def _newest_rows(self) -> dict[int, ResultDict]:
+        return {trial.number: row for trial in self if (row := trial.last_result)}
+
+    def _rows_by(self, metric: str, mode: str | None) -> dict[int, ResultDict]:
+        curves = self._curves_of(metric)
+        if metric not in curves.names:
+            raise unranked(metric, curves, self._views)
+        if mode is None:
+            return self._newest_rows()
+        wanted = curves.steps(mode)
+        older = {number: iteration for number, iteration in wanted.items() if iteration != self[number].iteration}
+        histories = Histories(self._book.experiment, older)
+        if older:
+            with self._source.reader() as reader:
+                histories.update(reader)
+        return {number: histories.rows[number][at] if number in older else self[number].last_result for number, at in wanted.items()}
+
+    @property
+    def results_df(self) -> pd.DataFrame:
+        """The newest results, indexed by ``trial_id``."""
+        return frame(self._newest_rows().values(), index="trial_id")
+
+    @property
+    def trial_dataframes(self) -> Mapping[str, pd.DataFrame]:
+        """Trial directory -> all results of that trial; read once."""
+        if self._frames is None:
+            self._frames = self.fetch_trial_dataframes()
+        return self._frames
+
+    def fetch_trial_dataframes(self) -> dict[str, pd.DataFrame]:
+        """Trial directory -> all results of that trial, one line per report; read anew at each call."""
+        histories = Histories(self._book.experiment)
+        with self._source.reader() as reader:
+            rows = histories.update(reader).rows
+        return {self[number].path: frame(rows[number].values()) for number in sorted(rows) if rows[number]}
+
+    def __getstate__(self) -> dict[str, Any]:
+        trials = None if self._trials is None else list(self._trials)
+        _ = self._book
+        return {**self.__dict__, "_trials": trials, "_resolve": None, "_frames": None}

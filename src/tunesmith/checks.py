@@ -1,0 +1,106 @@
+"""Checks of single arguments: each returns the value in its one form, or raises ``SpecError`` with the argument's name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from tunesmith.errors import SpecError
+
+__all__ = ["flag", "function", "instance", "log_files", "num_samples", "resume", "seconds", "several", "verbose", "whole"]
+
+
+def flag(what: str, given: Any) -> bool:
+    """True or False."""
+    if given not in (True, False):
+        raise SpecError(f"{what} must be True or False, got {given!r}.")
+    return bool(given)
+
+
+def whole(what: str, given: Any, least: int | None = None) -> int | None:
+    """A whole number (numpy's are fine), or None."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not hasattr(given, "__index__") or (least is not None and given < least):
+        at_least = "" if least is None else f" >= {least}"
+        raise SpecError(f"{what} must be a whole number{at_least} or None, got {given!r}.")
+    return int(given)
+
+
+def num_samples(given: Any) -> int | None:
+    """At least 1; None for -1, which means until a limit."""
+    if isinstance(given, bool) or not hasattr(given, "__index__") or (given < 1 and given != -1):
+        raise SpecError(f"num_samples must be a whole number >= 1, or -1 to go on until a limit, got {given!r}.")
+    return None if given == -1 else int(given)
+
+
+def verbose(given: Any) -> int:
+    """At least 0; None is 1."""
+    if given is None:
+        return 1
+    if not hasattr(given, "__index__") or given < 0:
+        raise SpecError(f"verbose must be a whole number >= 0 (0 is silent), got {given!r}.")
+    return int(given)
+
+
+def seconds(what: str, given: Any) -> float | None:
+    """A positive, finite number of seconds from a number or a ``timedelta``; or None."""
+    if given is None:
+        return None
+    number = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(number, bool | str) or not hasattr(number, "__float__") or not 0 < float(number) < math.inf:
+        raise SpecError(f"{what} must be a number of seconds > 0, a timedelta, or None, got {given!r}.")
+    return float(number)
+
+
+def function(what: str, given: Any) -> Callable[[Any], str] | None:
+    """A function of the trial, or None."""
+    if given is not None and not callable(given):
+        raise SpecError(f"{what} must be a function of the trial that returns a string, got {given!r}.")
+    return given  # type: ignore[no-any-return]
+
+
+def several(what: str, given: Any) -> tuple[Any, ...]:
+    """A list or tuple; empty for None."""
+    if given is None:
+        return ()
+    if not isinstance(given, list | tuple):
+        raise SpecError(f"{what} must be a list, got {type(given).__name__} {given!r}.")
+    return tuple(given)
+
+
+def log_files(given: Any) -> tuple[str, str] | None:
+    """Names of the files for stdout and stderr, or None."""
+    if given is None or given is False:
+        return None
+    if given is True:
+        return "stdout.log", "stderr.log"
+    if isinstance(given, str) and given:
+        return given, given
+    if isinstance(given, list | tuple) and len(given) == 2 and all(isinstance(item, str) and item for item in given):
+        return given[0], given[1]
+    raise SpecError(f"log_to_file must be True, False, a file name, or a pair (stdout file, stderr file), got {given!r}.")
+
+
+def instance(what: str, given: Any, methods: Sequence[str]) -> Any:
+    """An object that has ``methods``; a class is a common slip and is told apart."""
+    if isinstance(given, type):
+        raise SpecError(f"{what}: got the class {given.__name__}; pass an instance of it, as in {what}={given.__name__}(...).")
+    missing = [method for method in methods if not callable(getattr(given, method, None))]
+    if missing:
+        raise SpecError(f"{what}: {type(given).__name__} {given!r} has no method {missing[0]}(); give a name, or an object that has one.")
+    return given
+
+
+def resume(given: Any, name: str | None) -> bool | str:
+    """False, True or "AUTO"."""
+    wanted = given.upper() if isinstance(given, str) else given
+    if wanted is None or wanted is False:
+        return False
+    if wanted not in (True, "LOCAL", "AUTO"):
+        raise SpecError(f"resume={given!r} is not supported yet; use True (the experiment must be there) or 'AUTO' (begin if it is not).")
+    if name is None:
+        raise SpecError(f"resume={given!r} needs name=..., the experiment to go on with.")
+    return "AUTO" if wanted == "AUTO" else True

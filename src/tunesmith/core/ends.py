@@ -1,0 +1,136 @@
+"""Ends: of a trial, after a failure, of the experiment. Generators of decisions, shared by the handlers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from tunesmith.core import events as ev
+from tunesmith.core import policy
+from tunesmith.core.commands import Decision
+from tunesmith.core.placement import UNIT
+from tunesmith.core.settings import Settings
+from tunesmith.core.trial import ERROR, TERMINATED, Trial
+
+if TYPE_CHECKING:
+    from tunesmith.core.controller import Controller
+
+__all__ = ["Decisions", "displaced", "end", "failed", "halt", "onward", "stop", "unplaceable"]
+
+Decisions = Iterator[Decision]
+
+AUTOFILLED = frozenset({
+    "training_iteration", "time_this_iter_s", "time_total_s", "timesteps_total", "episodes_total", "timesteps_this_iter",
+    "episodes_this_iter", "done", "should_checkpoint",
+})  # fmt: skip
+"""Keys that every report has, not worth naming to someone who looks for a metric."""
+
+
+# -- the experiment ------------------------------------------------------------------------------------------------------
+
+
+def halt(ctl: Controller, kind: str, reason: str) -> Decisions:
+    """End the experiment; with kind "drain" its unfinished trials can be continued by a resume."""
+    state = ctl.state
+    if state.stopping and (kind != "drain" or state.kind == "drain"):
+        return
+    yield Decision("halt", None, reason, {"kind": kind})
+    drain = kind == "drain"
+    for number in sorted(state.trials):
+        trial = state.trials[number]
+        if trial.alive:
+            if drain and not trial.then:
+                yield Decision("stop", number, reason, {"then": "interrupt"})
+            elif not drain and trial.then != "end":
+                yield Decision("stop", number, reason)
+        elif not drain:
+            yield from end(ctl, trial, "stopped", reason)
+
+
+# -- a trial -------------------------------------------------------------------------------------------------------------
+
+
+def stop(ctl: Controller, trial: Trial, decision: Decision) -> Decisions:
+    """End a trial for good, whatever it is doing."""
+    if not trial.alive:
+        yield from end(ctl, trial, decision.data.get("outcome", "stopped"), decision.reason)
+    elif trial.then != "end":
+        yield decision
+
+
+def onward(trial: Trial, what: str) -> str:
+    """What happened to an attempt, and where the next one begins."""
+    return f"{what}; goes on from iteration {trial.base.iteration}" if trial.base else f"{what}; starts anew"
+
+
+def failed(ctl: Controller, trial: Trial, event: ev.AttemptEnded, *, pausing: bool = False) -> Decisions:
+    """A failure: another attempt if the budget of its class allows, else the end. ``pausing``: the attempt ended on its way to a pause."""
+    state = ctl.state
+    used = trial.failures.get(event.outcome, 0)
+    allowed = policy.budget(state.settings, event.outcome)
+    text = trial.reason if event.outcome in ("nan", "timeout", "silent") and trial.reason else policy.describe_error(event)
+    over = state.stopping and state.kind != "drain"
+    if over or (0 <= allowed <= used):
+        yield from end(ctl, trial, event.outcome, text, event)
+    elif unplaceable(ctl, trial):
+        yield from displaced(ctl, (trial,))
+    else:
+        reason = onward(trial, f"{text} (failure {used + 1})")
+        yield Decision("paused" if pausing else "retry", trial.number, reason, {"outcome": event.outcome, "charge": True})
+
+
+def end(ctl: Controller, trial: Trial, outcome: str, reason: str, event: ev.AttemptEnded | None = None) -> Decisions:
+    """The trial is over; so may be the experiment, and exploits that waited for a checkpoint of it."""
+    state = ctl.state
+    number = trial.number
+    waiters, trial.waiters = trial.waiters, []
+    status = ERROR if outcome in policy.FAILURES else TERMINATED
+    yield Decision("end", number, reason, {"status": status, "outcome": outcome})
+    for waiter in waiters:
+        yield Decision("skip", waiter, f"exploit given up: trial {number} ended without a checkpoint")
+    if state.stopping:
+        return
+    if status == ERROR:
+        if state.settings.fail_fast:
+            yield from halt(ctl, "fail_fast", f"fail_fast: trial {number} failed with {reason}")
+        elif state.breaker.failure(event or ev.AttemptEnded(number, 0, outcome), state.settings.identical):
+            yield from halt(ctl, "breaker", f"the first {state.breaker.count} trials all failed alike: {reason}")
+    elif outcome != "infeasible":
+        state.breaker.success()
+        if state.unseen and trial.iteration:
+            yield from halt(ctl, "metric", _never_reported(state.settings, state.unseen, trial))
+
+
+def _never_reported(settings: Settings, unseen: set[str], trial: Trial) -> str:
+    own = sorted(name for name in trial.metrics if name not in AUTOFILLED)
+    missing = next(name for name in settings.metrics if name in unseen)
+    close = difflib.get_close_matches(missing, own, 1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"metric '{missing}' was never reported; reported were: {', '.join(own) or 'none'}.{hint}"
+
+
+# -- what can never run --------------------------------------------------------------------------------------------------
+
+
+def unplaceable(ctl: Controller, trial: Trial) -> bool:
+    """Whether no attempt of the trial can ever be placed."""
+    state = ctl.state
+    return state.ready and not state.settings.growing and not state.pool.possible(trial.request)
+
+
+def displaced(ctl: Controller, trials: Iterable[Trial]) -> Decisions:
+    """End trials that can never be placed; if all further ones ask for the same and nothing runs, the experiment too."""
+    state = ctl.state
+    have = ", ".join(f"{name} {amount / UNIT:g}" for name, amount in sorted(state.pool.totals.items())) or "nothing"
+    hopeless = ""
+    for trial in trials:
+        if trial.number not in state.trials:  # the end of another one has ended the experiment
+            continue
+        need = ", ".join(f"{name} {amount:g}" for name, amount in sorted(trial.resources.items()))
+        reason = f"asks for {need}; there is {have} in all"
+        if trial.request == state.default_request and not state.settings.config_resources:
+            hopeless = f"no trial can be placed: each {reason}"
+        yield from end(ctl, trial, "unplaceable", reason)
+    if hopeless and not state.running:
+        yield from halt(ctl, "unplaceable", hopeless)

@@ -1,0 +1,111 @@
+"""What schedulers and people ask for, made complete (a pause: how) and legal for what the trial is doing now.
+
+A wish that cannot be any more is dropped: the trial has ended, or has been told to end, before the scheduler could know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.core.commands import Decision
+from tunesmith.core.ends import Decisions, stop
+from tunesmith.core.trial import PAUSED, PENDING, RUNNING, Trial
+
+if TYPE_CHECKING:
+    from tunesmith.core.controller import Controller
+
+__all__ = ["act", "consult", "enact", "exploit_ready"]
+
+_WORDS = {"CONTINUE": None, "NOOP": None, "PAUSE": "pause", "STOP": "stop"}
+_POWERS = frozenset({"continue", "exploit", "pause", "save", "stop"})
+
+
+def consult(answer: Any, trial: Trial, scheduler: object) -> list[Decision]:
+    """A scheduler's answer as a list: None, one of Ray's words, a Decision, or several of these.
+
+    Raises:
+        TypeError: it is none of that.
+    """
+    if answer is None:
+        return []
+    if isinstance(answer, str):
+        if answer in _WORDS:
+            word = _WORDS[answer]
+            return [Decision(word, trial.number)] if word else []
+    elif isinstance(answer, Decision):
+        if answer.do in _POWERS:  # a copy: the scheduler may give the same object again
+            return [replace(answer, trial=trial.number) if answer.trial is None else answer]
+    elif isinstance(answer, Iterable):
+        return [decision for one in answer for decision in consult(one, trial, scheduler)]
+    raise TypeError(
+        f"scheduler {type(scheduler).__name__} answered {answer!r} for trial {trial.number}; "
+        f"expected CONTINUE, PAUSE, STOP or a Decision that does one of {sorted(_POWERS)}"
+    )
+
+
+def enact(ctl: Controller, decisions: Iterable[Decision]) -> Decisions:
+    """A scheduler's decisions, one after the other. While the experiment ends, only stops count."""
+    state = ctl.state
+    for decision in decisions:
+        trial = state.trials.get(decision.trial if decision.trial is not None else -1)
+        if trial is None or trial.then == "end":
+            continue
+        do = decision.do
+        if do == "stop":
+            yield from stop(ctl, trial, decision)
+        elif state.stopping or trial.leaving:
+            continue
+        elif do == "pause":
+            if trial.status == RUNNING:
+                yield _pause(ctl, trial, decision.reason)
+        elif do == "exploit":
+            source = decision.data["source"]
+            if source in state.trials and source != trial.number and trial.exploit is None and trial.number not in state.held:
+                yield decision
+                yield from exploit_ready(trial)
+        elif do == "save":
+            if trial.status == RUNNING and trial.started and not trial.saving:
+                yield decision
+        elif trial.number == ctl.current and not trial.owed:
+            yield decision
+
+
+def exploit_ready(trial: Trial) -> Decisions:
+    """The exploit's turn, if all that it needs is there and the old attempt is gone."""
+    exploit = trial.exploit
+    if trial.status == PENDING and exploit is not None and exploit.values is not None and exploit.checkpoint is not None:
+        yield Decision("exploited", trial.number, trial.reason, {"source": exploit.source, "checkpoint": exploit.checkpoint.id})
+
+
+def act(ctl: Controller, action: str, trial: Trial) -> Decisions:
+    """What a person asks for: stop, pause or resume. A trial that a person paused is resumed by a person, or by the next session."""
+    number = trial.number
+    if action == "stop":
+        yield from stop(ctl, trial, Decision("stop", number, "stopped by the user"))
+    elif trial.leaving or trial.exploit is not None:
+        return
+    elif action == "pause":
+        if trial.status == RUNNING:
+            yield _pause(ctl, trial, "paused by the user", held=True)
+        elif number not in ctl.state.held:
+            mode = trial.mode if trial.status == PAUSED else "rerun"
+            yield Decision("pause", number, "paused by the user", {"mode": mode, "held": True})
+    elif action == "resume" and trial.status == PAUSED:
+        yield Decision("resume", number, "resumed by the user")
+
+
+def _pause(ctl: Controller, trial: Trial, reason: str, *, held: bool = False) -> Decision:
+    """How to pause: warm if the executor can and the trial holds no GPU, else from a checkpoint, else run it again.
+
+    A trial that is not at a report now cannot be held warm: its CPU would not be free before its next one.
+    """
+    state = ctl.state
+    settings = state.settings
+    roomy = settings.warm_pause and len(state.warm) < settings.warm_slots
+    if roomy and trial.number == ctl.current and not trial.resources.get("gpu"):
+        mode = "warm"
+    else:
+        mode = "cold" if settings.can_save or trial.base is not None else "rerun"
+    return Decision("pause", trial.number, reason, {"mode": mode, "held": True} if held else {"mode": mode})

@@ -1,0 +1,71 @@
+"""How an experiment's end reaches the caller: results, an error that names what happened, or a line that says how to go on."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from typing import TYPE_CHECKING
+
+from tunesmith.core.trial import ERROR
+from tunesmith.errors import MetricError, TrialsFailed, UserCodeError
+
+if TYPE_CHECKING:
+    from tunesmith.analysis import ExperimentAnalysis
+    from tunesmith.execute import Finished
+    from tunesmith.spec import ExperimentSpec
+
+__all__ = ["failure_text", "perform", "rerun_command"]
+
+
+def perform(spec: ExperimentSpec) -> ExperimentAnalysis:
+    """Drive a validated experiment to its end.
+
+    Raises:
+        MetricError: the metric was never reported.
+        TrialsFailed: trials ended in ERROR, and the spec says to raise.
+        TuneError: the experiment itself could not go on.
+    """
+    from tunesmith.analysis import ExperimentAnalysis
+    from tunesmith.execute import execute
+    from tunesmith.specfile import save
+
+    save(spec)
+    finished = execute(spec)
+    analysis = ExperimentAnalysis(finished.path, resolve=finished.resolve)
+    _conclude(spec, finished, analysis)
+    return analysis
+
+
+def failure_text(finished: Finished, analysis: ExperimentAnalysis) -> str:
+    """``3 of 20 trials failed: KeyError: 'lr' at train.py:42 (3x: 4f2a1_00003, ...)``, and how to run one of them again."""
+    groups = finished.failures.groups
+    failed, total = finished.failures.count(), sum(finished.counts.values())
+    parts = []
+    for group in groups:
+        ids = [analysis.trials[number].trial_id for number in group.trials]
+        more = ", ..." if group.count > len(ids) else ""
+        parts.append(f"{group.text} ({group.count}x: {', '.join(ids)}{more})")
+    again = rerun_command(finished.path, analysis.trials[groups[0].trials[0]].trial_id)
+    return f"{failed} of {total} trials failed: {'; '.join(parts)}. To run one of them again, in this terminal: {again}"
+
+
+def rerun_command(path: str, trial_id: str) -> str:
+    """The shell command that runs a trial again where a debugger can follow."""
+    return f"python -m tunesmith rerun {shlex.quote(path)} {trial_id}"
+
+
+def _conclude(spec: ExperimentSpec, finished: Finished, analysis: ExperimentAnalysis) -> None:
+    if finished.kind == "metric":
+        raise MetricError(f"{finished.reason} The results so far are in {finished.path}.")
+    if finished.kind == "drain":
+        again = f"resume=True, name={spec.name!r}"
+        if "Ctrl-C" not in finished.reason:
+            raise UserCodeError(f"{finished.reason} To go on: {again}.")
+        logging.getLogger("tunesmith").warning("%s; unfinished trials can go on: %s.", finished.reason, again)
+    failed = finished.failures.count(but=("nan",))
+    if not failed:
+        return
+    if spec.failure.fail_fast == "raise" and (original := getattr(spec.executor, "last_error", None)) is not None:
+        raise original
+    if spec.failure.raise_on_failed_trial:
+        raise TrialsFailed(failure_text(finished, analysis), [trial for trial in analysis.trials if trial.status == ERROR])

@@ -1,0 +1,123 @@
+"""What all trials of an experiment share: who it is, where it lies, how values become configs, and where its records are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.core.events import Suggested
+from tunesmith.core.flat import unflatten
+from tunesmith.core.ports import Header, Record
+
+if TYPE_CHECKING:
+    from tunesmith.checkpoints.checkpoint import Checkpoint
+
+__all__ = ["Experiment", "trial_id_of"]
+
+Resolve = Callable[[dict[str, Any]], dict[str, Any]]
+Read = Callable[..., Iterable[Record]]
+
+
+def trial_id_of(header: Header, number: int) -> str:
+    """``trial_id`` of trial ``number``: five hex digits of the experiment's uuid, and the number.
+
+    Example:
+        >>> trial_id_of(Header(uuid="3f2a9" + "0" * 27, name="demo", created=0.0), 12)
+        '3f2a9_00012'
+    """
+    return f"{header.uuid[:5]}_{number:05d}"
+
+
+class Experiment:
+    """What all trials of an experiment share; one object per :class:`TrialBook`.
+
+    Args:
+        header: of the journal.
+        path: the experiment's directory as it is now (it may have been moved since the run).
+        trainable_name: None: as recorded.
+        resolve: drawn values -> a fresh config; None: from the space's description in the journal, without unpickling anything.
+        read: the journal's ``read``; None: the journal is opened at ``path`` when it is needed.
+    """
+
+    __slots__ = ("_detached", "_read", "_resolve", "_trainable_name", "header", "path", "spec")
+
+    def __init__(
+        self, header: Header, path: str = "", trainable_name: str | None = None, resolve: Resolve | None = None, read: Read | None = None
+    ) -> None:
+        self.header = header
+        self.path = path
+        self.spec: dict[str, Any] = {}
+        self._trainable_name = trainable_name
+        self._resolve = resolve
+        self._read = read
+        self._detached: Experiment | None = None
+
+    @property
+    def trainable_name(self) -> str:
+        return self._trainable_name or self.spec.get("trainable_name") or "trainable"
+
+    def config(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The configuration that ``values`` stand for."""
+        return self.shown(values) if self._resolve is None else self._resolve(values)
+
+    def shown(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The configuration as the journal describes it, whether or not the space itself is at hand: objects by their labels."""
+        description = self.spec.get("space")
+        if description is None:
+            return unflatten(values)
+        from tunesmith.space import config_from_description
+
+        return config_from_description(description, values)
+
+    def records(self, trial: int, after: int = 0, limit: int | None = None, also: tuple[int, ...] = ()) -> list[Record]:
+        """Records of the trial's own events, at most ``limit`` with ``seq > after``, and those numbered ``also``, in order."""
+        with self.opened() as read:
+            found = {record.seq: record for record in read(after, limit, trial)}
+            for seq in also:
+                found.update((record.seq, record) for record in read(seq - 1, 1, None))
+        return [found[seq] for seq in sorted(found)] if also else list(found.values())
+
+    @contextmanager
+    def opened(self) -> Iterator[Read]:
+        """The journal's ``read``; within the block the journal is opened once at most."""
+        if self._read is not None:
+            yield self._read
+            return
+        from tunesmith.journal.reader import open_reader
+        from tunesmith.journal.schema import JOURNAL_FILE
+
+        with closing(open_reader(os.path.join(self.path, JOURNAL_FILE))) as reader:
+            self._read = reader.read
+            try:
+                yield reader.read
+            finally:
+                self._read = None
+
+    def dirname(self, number: int) -> str:
+        """Directory of trial ``number``, relative to the experiment's."""
+        for record in self.records(number, limit=1):
+            if isinstance(record.event, Suggested) and record.event.dirname:
+                return record.event.dirname
+        return trial_id_of(self.header, number)
+
+    def checkpoint(self, identity: str, owner: int, dirname: str) -> Checkpoint | None:
+        """The checkpoint of that id, if it is still there; ``owner`` is the trial that asks, in directory ``dirname``."""
+        from tunesmith.checkpoints.checkpoint import Checkpoint
+
+        number, _, name = identity.rpartition("/")
+        home = self.dirname(int(number)) if number.isdigit() and int(number) != owner else dirname
+        path = os.path.join(self.path, home, name)
+        return Checkpoint(path) if os.path.isdir(path) else None
+
+    def detached(self) -> Experiment:
+        """The same without what cannot be pickled; one object however often it is asked for."""
+        if self._detached is None:
+            self._detached = Experiment(self.header, self.path, self.trainable_name)
+        self._detached.spec = self.spec
+        return self._detached
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"spec": self.spec, "_detached": None}
+        return Experiment, (self.header, self.path, self.trainable_name), (None, state)

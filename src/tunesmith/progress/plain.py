@@ -1,0 +1,294 @@
+"""Plain console output: one line per change, and a summary at the end."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from tunesmith.core import events as ev
+from tunesmith.core.commands import Decision
+from tunesmith.core.ports import Header, Record
+from tunesmith.core.trial import ERROR
+from tunesmith.failures import FailureLog
+from tunesmith.journal.trials import trial_id_of
+from tunesmith.progress.text import duration, numbers, pairs, plural
+
+__all__ = ["PlainReporter"]
+
+_WHAT = {"started": "started", "ended": "ended", "failed": "failed", "retried": "to be tried again", "reported": "reported"}
+
+
+@dataclass(slots=True)
+class _Live:
+    values: dict[str, Any]
+    then: dict[str, Any] | None = None  # values after the exploit under way
+    iteration: int = 0
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Best:
+    number: int
+    value: float
+    iteration: int
+    values: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+class PlainReporter:
+    """An :class:`~tunesmith.core.ports.Observer` that prints what happens. Its memory does not grow with the number of ended trials.
+
+    Args:
+        header: of the journal.
+        path: the experiment's directory, for people.
+        show: drawn values -> what to show of them (``Space.labels``); None: as they are.
+        stream: where to print; None: ``sys.stdout`` as it is at that moment.
+        verbose: 0: nothing; 1: header, starts, ends, failures, summary; 2: every report too; 3: every decision and checkpoint too.
+        clock: seconds; for the limit of ``lines_per_s``.
+        lines_per_s: more than so many lines within a second are counted and told as one.
+
+    Example:
+        >>> reporter = PlainReporter(Header(uuid="3f2ab" + "0" * 27, name="demo", created=0.0), "/runs/demo", verbose=1)
+        >>> reporter.committed([Record(ev.Suggested(0, {"lr": 0.1})), Record(ev.AttemptStarted(0, 0))])
+        trial 3f2ab_00000 started: lr=0.1
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        path: str,
+        *,
+        show: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+        stream: TextIO | None = None,
+        verbose: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        lines_per_s: int = 20,
+    ) -> None:
+        self._header, self._path, self._show, self._stream = header, path, show, stream
+        self._verbose, self._clock, self._limit = verbose, clock, lines_per_s
+        self._spec: dict[str, Any] = {}
+        self._live: dict[int, _Live] = {}
+        self._best: _Best | None = None
+        self._failures = FailureLog()
+        self._counts: dict[str, int] = {}
+        self._at = 0.0
+        self._muted = verbose < 1
+        self._window = -math.inf
+        self._lines = 0
+        self._skipped: dict[str, int] = {}
+        self._finish = ""
+        self._halted = False
+
+    # -- the observer ----------------------------------------------------------------------------------------------------
+
+    def replay(self, records: Iterable[Record]) -> None:
+        """Take in records of earlier sessions without printing them."""
+        muted, self._muted = self._muted, True
+        for record in records:
+            self.committed([record])
+        self._muted = muted
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """Print what these records change."""
+        self._failures.committed(records)
+        for record in records:
+            if record.handled:
+                event = record.event
+                self._at = event.at
+                handler = _EVENTS.get(type(event))
+                if handler is not None:
+                    handler(self, event)
+                for decision in record.decisions:
+                    self._decided(decision)
+
+    def close(self) -> None:
+        """Print the summary."""
+        if self._muted:
+            return
+        self._tell_skipped()
+        for line in self._summary():
+            self._print(line)
+
+    # -- events ----------------------------------------------------------------------------------------------------------
+
+    def _begun(self, event: ev.ExperimentStarted) -> None:
+        self._spec = event.spec
+        if self._muted:
+            return
+        spec = event.spec
+        samples = spec.get("num_samples")
+        parts = [
+            plural(samples, "trial") if samples is not None else "trials without a limit",
+            *(f"{spec[key]}" for key in ("searcher", "scheduler") if spec.get(key)),
+            *([f"executor {spec['executor']}"] if spec.get("executor") else []),
+            *([f"seed {spec['seed']}"] if spec.get("seed") is not None else []),
+        ]
+        verb = "goes on" if event.session else "begins"
+        self._print(f"{self._header.name} {verb}: {', '.join(parts)}")
+        self._print(f"files: {self._path}")
+
+    def _suggested(self, event: ev.Suggested) -> None:
+        self._live[event.trial] = _Live(event.values)
+
+    def _started(self, event: ev.AttemptStarted) -> None:
+        live = self._live.get(event.trial)
+        if live is not None and self._may("started"):
+            again = f" again (attempt {event.attempt + 1})" if event.attempt else ""
+            shown = pairs(self._labels(live.values))
+            self._print(f"trial {self._id(event.trial)} started{again}{': ' if shown else ''}{shown}")
+
+    def _reported(self, event: ev.Reported) -> None:
+        live = self._live.get(event.trial)
+        if live is None:
+            return
+        live.iteration, live.metrics = event.iteration, event.metrics
+        if self._verbose > 1 and self._may("reported"):
+            shown = pairs(numbers(event.metrics, (), 8))
+            saved = f" (checkpoint {event.checkpoint})" if event.checkpoint and self._verbose > 2 else ""
+            self._print(f"trial {self._id(event.trial)} iteration {event.iteration}: {shown}{saved}")
+
+    def _saved(self, event: ev.CheckpointSaved) -> None:
+        if self._verbose > 2 and self._may("saved"):
+            self._print(f"trial {self._id(event.trial)} saved checkpoint {event.checkpoint}")
+
+    def _explored(self, event: ev.Explored) -> None:
+        if event.trial in self._live:
+            self._live[event.trial].then = event.values
+
+    # -- decisions -------------------------------------------------------------------------------------------------------
+
+    def _decided(self, decision: Decision) -> None:
+        do, trial = decision.do, decision.trial
+        if trial is None:
+            self._experiment(decision)
+            return
+        live = self._live.get(trial)
+        if do == "end":
+            self._ended(trial, decision)
+        elif do == "retry" or (do == "paused" and decision.data.get("charge")):
+            if self._may("retried"):
+                self._print(f"trial {self._id(trial)} will be tried again: {decision.reason}")
+        elif do == "exploit" and live is not None and decision.data.get("values") is not None:
+            live.then = decision.data["values"]
+        elif do == "exploited" and live is not None and live.then is not None:
+            live.values, live.then = live.then, None
+        if self._verbose > 2 and do not in ("end", "retry", "launch") and self._may("decided"):
+            self._print(f"trial {self._id(trial)} {do}{': ' if decision.reason else ''}{decision.reason}")
+
+    def _experiment(self, decision: Decision) -> None:
+        if decision.do == "finish":
+            self._finish = decision.reason
+        else:
+            self._halted = True
+            if not self._muted:
+                self._print(f"{self._header.name} is stopping: {decision.reason}")
+
+    def _ended(self, trial: int, decision: Decision) -> None:
+        live = self._live.pop(trial, None) or _Live({})
+        status, outcome = decision.data["status"], decision.data.get("outcome", "")
+        self._counts[status] = self._counts.get(status, 0) + 1
+        best = self._is_best(trial, live)
+        if status == ERROR:
+            if self._may("failed"):
+                self._print(f"trial {self._id(trial)} failed{_after(live)}: {decision.reason}")
+        elif self._may("ended"):
+            shown = pairs(numbers(live.metrics, self._spec.get("metrics", ())))
+            text = f"trial {self._id(trial)} {outcome or 'ended'}{_after(live)}"
+            text += f": {shown}" if shown else ""
+            text += " (best so far)" if best else ""
+            text += f"; {decision.reason}" if outcome != "finished" and decision.reason else ""
+            self._print(text)
+
+    def _is_best(self, trial: int, live: _Live) -> bool:
+        """Whether the trial's last value is better than that of all that ended before; then it is kept as the best."""
+        metrics = self._spec.get("metrics") or ()
+        value = live.metrics.get(metrics[0]) if metrics else None
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            return False
+        best = self._best
+        if best is not None:
+            ahead = value - best.value if self._spec["modes"][0] == "max" else best.value - value
+            if ahead < 0 or (ahead == 0 and trial > best.number):
+                return False
+        self._best = _Best(trial, value, live.iteration, live.values, numbers(live.metrics, metrics))
+        return True
+
+    # -- the summary -----------------------------------------------------------------------------------------------------
+
+    def _summary(self) -> Iterable[str]:
+        for trial, live in self._live.items():
+            self._is_best(trial, live)
+        counts = [f"{count} {status}" for status, count in sorted(self._counts.items(), reverse=True)]
+        if self._live:
+            counts.append(f"{len(self._live)} unfinished")
+        total = sum(self._counts.values()) + len(self._live)
+        of = f" ({', '.join(counts)})" if counts else ""
+        yield f"{self._header.name}: {plural(total, 'trial')} in {duration(self._at)}{of}"
+        if self._finish and (self._halted or total != self._spec.get("num_samples")):
+            yield f"ended because: {self._finish}"
+        best = self._best
+        if best is not None:
+            yield f"best trial {self._id(best.number)}: {pairs(best.metrics)} after {plural(best.iteration, 'iteration')}"
+            yield f"best config: {pairs(self._labels(best.values)) or 'nothing was drawn'}"
+        groups = self._failures.groups
+        for group in groups:
+            yield f"{group.count} of {plural(total, 'trial')}: {group.text}"
+        if groups:
+            yield f"run one of them again, here: python -m tunesmith rerun {shlex.quote(self._path)} {self._id(groups[0].trials[0])}"
+        yield f"files: {self._path}"
+
+    # -- printing --------------------------------------------------------------------------------------------------------
+
+    def _may(self, kind: str) -> bool:
+        """Whether a line of this kind may be printed now; else it is counted."""
+        if self._muted:
+            return False
+        now = self._clock()
+        if now - self._window >= 1.0:
+            self._tell_skipped()
+            self._window, self._lines = now, 0
+        self._lines += 1
+        if self._lines <= self._limit:
+            return True
+        self._skipped[kind] = self._skipped.get(kind, 0) + 1
+        return False
+
+    def _tell_skipped(self) -> None:
+        skipped, self._skipped = self._skipped, {}
+        if skipped:
+            self._print(f"... and {', '.join(f'{count} {_WHAT.get(kind, kind)}' for kind, count in skipped.items())}")
+
+    def _print(self, line: str) -> None:
+        stream = self._stream or sys.stdout
+        if stream is None:  # no console at all, as under pythonw
+            return
+        try:
+            stream.write(f"{line}\n")
+        except UnicodeEncodeError:
+            stream.write(f"{line}\n".encode(stream.encoding or "ascii", "replace").decode(stream.encoding or "ascii"))
+        stream.flush()
+
+    def _id(self, trial: int) -> str:
+        return trial_id_of(self._header, trial)
+
+    def _labels(self, values: dict[str, Any]) -> Mapping[str, Any]:
+        return self._show(values) if self._show is not None else values
+
+
+def _after(live: _Live) -> str:
+    return f" after {plural(live.iteration, 'iteration')}" if live.iteration else ""
+
+
+_EVENTS: dict[type, Callable[[PlainReporter, Any], None]] = {
+    ev.ExperimentStarted: PlainReporter._begun,
+    ev.Suggested: PlainReporter._suggested,
+    ev.AttemptStarted: PlainReporter._started,
+    ev.Reported: PlainReporter._reported,
+    ev.CheckpointSaved: PlainReporter._saved,
+    ev.Explored: PlainReporter._explored,
+}

@@ -1,0 +1,229 @@
+"""What a searcher is: the interface that users' own classes follow, and the richer one that native searchers override."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tunesmith.core.rng import stream
+from tunesmith.errors import SpecError
+from tunesmith.space import Space
+
+__all__ = ["FINISHED", "Exhausted", "Proposal", "Searcher", "SearcherCapabilities"]
+
+FINISHED = "FINISHED"
+"""What ``suggest`` returns when there is nothing more to propose."""
+
+_REFUSALS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SearcherCapabilities:
+    """What a searcher can do, as data.
+
+    Args:
+        conditional: knows that parameters of an option that was not taken do not exist.
+        constraints: keeps to ``require`` by itself (others are asked again when a suggestion breaks one).
+        multi_objective: takes several metrics.
+        batch: many suggestions can be pending without being alike.
+        fidelity: learns from intermediate results.
+        deterministic: trial n's configuration depends on nothing but the seed and n.
+        cheap: answers in microseconds, and so runs in the loop; all others have a thread of their own.
+        grid: walks through ``grid_search`` entries.
+    """
+
+    conditional: bool = False
+    constraints: bool = False
+    multi_objective: bool = False
+    batch: bool = False
+    fidelity: bool = False
+    deterministic: bool = False
+    cheap: bool = False
+    grid: bool = False
+
+
+@dataclass(slots=True)
+class Proposal:
+    """A configuration to try: values by name (see :class:`tunesmith.space.Space`), and who proposed it, for people ("random")."""
+
+    values: dict[str, Any]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """There is nothing more to propose, and why; the reason is shown to the user."""
+
+    reason: str
+
+
+class Searcher:
+    """Proposes configurations and learns from what became of them.
+
+    A searcher of your own overrides :meth:`suggest` and :meth:`on_trial_complete`; that is enough. Calls never overlap. An exception in
+    any method ends the search, not the experiment: running trials go on and the reason is shown.
+
+    Args:
+        metric: name of the metric to optimise, or several; None: the experiment's.
+        mode: "min" or "max", one for each metric; None: the experiment's.
+
+    Raises:
+        SpecError: a mode is neither "min" nor "max".
+
+    Example:
+        >>> class Halving(Searcher):
+        ...     lr = 1.0
+        ...     def suggest(self, trial_id):
+        ...         self.lr /= 2
+        ...         return {"lr": self.lr}
+        >>> Halving("loss", "min").suggest("a")
+        {'lr': 0.5}
+    """
+
+    FINISHED: ClassVar[str] = FINISHED
+    capabilities: ClassVar[SearcherCapabilities] = SearcherCapabilities()
+    max_concurrent: int | None = None
+    """At most so many suggestions at once whose trials are not over; None or 0: no bound of its own."""
+
+    # Set by bind, not __init__, which subclasses may forget to call; mangled, because subclasses have their own names for spaces.
+    __space: Space | None = None
+    __seed: int = 0
+
+    def __init__(self, metric: str | list[str] | None = None, mode: str | list[str] | None = None) -> None:
+        self._metric = metric
+        self._mode = mode
+        _check_modes(type(self).__name__, mode)
+
+    @property
+    def metric(self) -> str | list[str] | None:
+        """What is optimised; a list if there are several."""
+        return getattr(self, "_metric", None)
+
+    @property
+    def mode(self) -> str | list[str] | None:
+        """ "min" or "max", or a list of them."""
+        return getattr(self, "_mode", None)
+
+    # ---- what users' own searchers override
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A configuration for a trial of this id.
+
+        Returns:
+            A config or the part of it that was chosen, nested or with "a/b" keys; parameters of the space that are missing in it are
+            drawn at random. None: nothing at this moment, ask again after the next result. ``FINISHED``: nothing more.
+        """
+        raise NotImplementedError(f"{type(self).__name__} overrides neither suggest nor propose")
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A running trial reported ``result`` (flat, "a/b" keys)."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial is over. ``result``: its last one, None if it never reported or was not feasible. ``error``: it failed."""
+
+    def on_trial_failed(self, trial_id: str, outcome: str) -> None:
+        """Called before ``on_trial_complete(error=True)`` with the class of the failure: "user_error", "nan", "infeasible" ..."""
+
+    def set_search_properties(
+        self, metric: str | list[str] | None, mode: str | list[str] | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Told once, before the first suggestion, what the experiment optimises and its search space as the user wrote it.
+
+        Args:
+            metric, mode: fill in what the searcher was not given itself.
+            config: the user's config with its domains.
+            **spec: more, by name: ``space`` (a :class:`Space`) and ``seed`` (int).
+
+        Returns:
+            Whether the searcher takes the space from here; False: it has one of its own.
+        """
+        del config, spec
+        if self.metric is None:
+            self._metric = metric
+        if self.mode is None:
+            self._mode = mode
+        return True
+
+    # ---- what native searchers override
+
+    def propose(self, trial: int, trial_id: str) -> Proposal | Exhausted | None:
+        """A configuration for trial number ``trial``; None: nothing at this moment. This one asks :meth:`suggest`.
+
+        Raises:
+            SpaceError: the suggestion does not fit the space; names the path.
+        """
+        if self.__space is None:
+            raise SpecError(f"{type(self).__name__}: bind(space, ...) has to come before propose().")
+        space, name = self.__space, type(self).__name__
+        for attempt in range(_REFUSALS):
+            config = self.suggest(trial_id)
+            if config is None:
+                return None
+            if isinstance(config, str):
+                if config == FINISHED:
+                    return Exhausted(f"{name} has nothing more to propose (its suggest returned FINISHED)")
+                raise SpecError(f"{name}.suggest: expected a dict, None or FINISHED, got {config!r}.")
+            given = space.values_from(config, strict=False)
+            values = space.complete(given, stream(self.__seed, f"complete {attempt}", trial))
+            if space.broken_constraint(values) is None:
+                return Proposal(values, name)
+            self.on_trial_complete(trial_id, error=True)
+        return Exhausted(f"{name}: {_REFUSALS} suggestions in a row broke a constraint of the space")
+
+    def on_replayed(self, trial: int, trial_id: str, values: Mapping[str, Any]) -> None:
+        """After a resume: an earlier session proposed this. Remember it as if :meth:`propose` had just returned it; results follow."""
+
+    def total_samples(self, num_samples: int | None) -> int | None:
+        """How many trials ``num_samples`` makes; None: no end. Only searchers that walk a grid make more of them."""
+        return num_samples
+
+    # ---- for the host
+
+    def bind(self, space: Space, metric: str | list[str] | None = None, mode: str | list[str] | None = None, seed: int = 0) -> None:
+        """Hand over the space; called once, by the host, before the first suggestion.
+
+        Raises:
+            SpecError: the space has a grid that this searcher cannot walk through, or it cannot take several metrics.
+        """
+        name, abilities = type(self).__name__, self.capabilities
+        if space.has_grid and not abilities.grid:
+            raise SpecError(
+                f"{name}: cannot walk through the grid_search in the config. Use choice instead, or leave search_alg out: "
+                "the default searcher combines grids with random values."
+            )
+        self.__space, self.__seed = space, seed
+        self.set_search_properties(metric, mode, dict(space.config), space=space, seed=seed)
+        if isinstance(self.metric, list | tuple) and len(self.metric) > 1 and not abilities.multi_objective:
+            raise SpecError(f"{name}: optimises one metric, but {len(self.metric)} were given: {', '.join(self.metric)}.")
+
+    # ---- state
+
+    def get_state(self) -> dict[str, Any]:
+        """What :meth:`set_state` needs to go on from here; picklable."""
+        ours = ("_Searcher__space", "_Searcher__seed")
+        return {name: value for name, value in vars(self).items() if name not in ours}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`get_state` returned."""
+        vars(self).update(state)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the state to a file, whole or not at all."""
+        partial = f"{checkpoint_path}.partial"
+        with open(partial, "wb") as file:
+            pickle.dump(self.get_state(), file)
+        os.replace(partial, checkpoint_path)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Read the state that :meth:`save` wrote. It is a pickle: only open files that you trust."""
+        with open(checkpoint_path, "rb") as file:
+            self.set_state(pickle.load(file))
+
+
+def _check_modes(name: str, mode: Any) -> None:
+    for each in mode if isinstance(mode, list | tuple) else [mode]:
+        if each not in (None, "min", "max"):
+            raise SpecError(f'{name}: mode must be "min" or "max", or a list of these, got {mode!r}.')

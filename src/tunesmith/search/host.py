@@ -1,0 +1,252 @@
+"""Where a searcher runs: in the loop if it is cheap, else in one thread of its own, one call at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from tunesmith.blame import describe_exception
+from tunesmith.core.events import AttemptEnded, Reported, SearchExhausted, Suggested
+from tunesmith.core.ports import Record
+from tunesmith.errors import TuneError, UserCodeError
+from tunesmith.search.base import Exhausted, Proposal, Searcher
+from tunesmith.space import Space
+
+__all__ = ["SearchHost"]
+
+IDLE_ASKS = 100
+"""So often a searcher may answer "nothing now" while no trial is under way, before it counts as exhausted."""
+
+_GOOD_ENDS = frozenset({"finished", "stopped"})
+_CLOSE_S = 1.0
+
+Prepare = Callable[[int, dict[str, Any]], Mapping[str, Any]]
+
+
+class SearchHost:
+    """Asks a searcher for configurations, tells it results, and shields the experiment from it.
+
+    An exception in the searcher becomes :class:`SearchExhausted` with a reason that names the searcher, the exception and the line.
+
+    Args:
+        searcher: bound to the space here.
+        space: the experiment's.
+        seed: the experiment's.
+        metrics, modes: what is optimised, of equal length.
+        trial_id: trial number -> id.
+        prepare: called on the loop's thread for each suggestion with trial number and values; returns further fields of ``Suggested``
+            (``resources``, ``name``, ``dirname``).
+        wake: called from the searcher's thread when answers are ready for :meth:`poll`.
+
+    Raises:
+        SpecError: the searcher cannot work on this space.
+
+    Example:
+        >>> from tunesmith.search import BasicVariantGenerator
+        >>> from tunesmith.space import choice
+        >>> space = Space.parse({"x": choice([7])})
+        >>> host = SearchHost(BasicVariantGenerator(), space, seed=1, trial_id=str)
+        >>> host.request(2, first=0)
+        >>> [(event.trial, event.values) for event in host.poll()]
+        [(0, {'x': 7}), (1, {'x': 7})]
+        >>> host.close()
+    """
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        space: Space,
+        *,
+        seed: int,
+        metrics: Sequence[str] = (),
+        modes: Sequence[str] = (),
+        trial_id: Callable[[int], str],
+        prepare: Prepare | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        searcher.bind(space, _one_or_list(metrics), _one_or_list(modes), seed)
+        self._searcher = searcher
+        self._name = type(searcher).__name__
+        self._trial_id = trial_id
+        self._prepare = prepare
+        self._wake = wake
+        self._limit = searcher.max_concurrent or 0
+        self._wants_results = _overrides(searcher, "on_trial_result")
+        self._wants_ends = _overrides(searcher, "on_trial_complete") or _overrides(searcher, "on_trial_failed")
+        # Nothing that happens to trials matters to a searcher without hooks whose answers are always there.
+        hooks = self._wants_results or self._wants_ends or _overrides(searcher, "on_replayed")
+        self._follows = hooks or self._limit > 0 or not searcher.capabilities.cheap
+        # The next four belong to the thread that calls the searcher.
+        self._wanted: deque[int] = deque()
+        self._live: dict[int, dict[str, Any] | None] = {}
+        self._ended = ""
+        self._idle = 0
+        self._ready: deque[tuple[int, Proposal] | SearchExhausted] = deque()
+        self._jobs: SimpleQueue[Callable[[], None] | None] | None = None
+        self._thread: threading.Thread | None = None
+        if not searcher.capabilities.cheap:
+            self._jobs = SimpleQueue()
+            self._thread = threading.Thread(target=self._work, name=f"tunesmith-{self._name}", daemon=True)
+            self._thread.start()
+
+    # ---- called by the loop
+
+    def total_samples(self, num_samples: int | None) -> int | None:
+        """How many trials ``num_samples`` makes with this searcher and space; None: no end. Ask once, before the first request."""
+        return self._searcher.total_samples(num_samples)
+
+    def request(self, n: int, first: int) -> None:
+        """Ask for ``n`` configurations, the first for trial number ``first``. Each is answered, sooner or later, through :meth:`poll`."""
+        self._submit(lambda: self._request(n, first))
+
+    def poll(self) -> list[Suggested | SearchExhausted]:
+        """Answers that are ready, in the order of the trials.
+
+        Raises:
+            UserCodeError: ``prepare`` raised: a name creator or a function for resources.
+        """
+        events: list[Suggested | SearchExhausted] = []
+        while self._ready:
+            answer = self._ready.popleft()
+            if isinstance(answer, SearchExhausted):
+                events.append(answer)
+            else:
+                trial, proposal = answer
+                events.append(Suggested(trial, proposal.values, proposal.source, **self._prepared(trial, proposal.values)))
+        return events
+
+    def observe(self, record: Record) -> None:
+        """Tell the searcher what happened: results, and which trials are over (those with the decision "end").
+
+        All records come through here in order, on a resume those of earlier sessions first: from them a searcher learns what was proposed
+        before it was made.
+        """
+        if self._follows and record.handled and _matters(record):
+            self._submit(lambda: self._observe(record))
+
+    def close(self) -> None:
+        """Answers are no longer wanted. A call that is under way is left to end by itself. Idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is not None and self._jobs is not None:
+            self._jobs.put(None)
+            thread.join(_CLOSE_S)
+        self._ready.clear()
+
+    def _prepared(self, trial: int, values: dict[str, Any]) -> Mapping[str, Any]:
+        if self._prepare is None:
+            return {}
+        try:
+            return self._prepare(trial, values)
+        except TuneError:
+            raise
+        except Exception as error:
+            raise UserCodeError(
+                f"Trial {self._trial_id(trial)} could not be set up: a function of yours that names trials or gives their resources "
+                f"raised {describe_exception(error)}."
+            ) from error
+
+    # ---- called where the searcher is
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        if self._jobs is None:
+            job()
+        else:
+            self._jobs.put(job)
+
+    def _work(self) -> None:
+        assert self._jobs is not None
+        while (job := self._jobs.get()) is not None:
+            job()
+            if self._ready:
+                self._wake()
+
+    def _request(self, n: int, first: int) -> None:
+        self._wanted.extend(range(first, first + n))
+        if self._ended and n:
+            self._ready.append(SearchExhausted(self._ended))
+        self._answer()
+
+    def _answer(self) -> None:
+        """Ask the searcher until it has given all that is wanted, or has nothing now."""
+        while self._wanted and not self._ended:
+            if self._limit and len(self._live) >= self._limit:
+                return
+            trial = self._wanted[0]
+            try:
+                answer = self._searcher.propose(trial, self._trial_id(trial))
+            except Exception as error:
+                self._broken(error)
+                return
+            if isinstance(answer, Proposal):
+                self._wanted.popleft()
+                self._idle = 0
+                if self._follows:
+                    self._live[trial] = None
+                self._ready.append((trial, answer))
+            elif isinstance(answer, Exhausted):
+                self._end(answer.reason)
+            elif self._live:
+                return
+            else:
+                self._idle += 1
+                if self._idle >= IDLE_ASKS:
+                    self._end(f"{self._name} had nothing to propose {IDLE_ASKS} times in a row while no trial was under way")
+
+    def _observe(self, record: Record) -> None:
+        try:
+            self._tell(record)
+        except Exception as error:
+            self._broken(error)
+        self._answer()
+
+    def _tell(self, record: Record) -> None:
+        event = record.event
+        if isinstance(event, Suggested) and event.trial not in self._live:  # proposed by an earlier session
+            self._live[event.trial] = None
+            self._searcher.on_replayed(event.trial, self._trial_id(event.trial), event.values)
+        elif isinstance(event, Reported) and event.trial in self._live and not self._ended:
+            trial_id = self._trial_id(event.trial)
+            result = self._live[event.trial] = {**event.metrics, "trial_id": trial_id}
+            if self._wants_results:
+                self._searcher.on_trial_result(trial_id, dict(result))
+        for decision in record.decisions:
+            if decision.do == "end" and decision.trial in self._live:
+                outcome = event.outcome if isinstance(event, AttemptEnded) and event.trial == decision.trial else "stopped"
+                self._complete(decision.trial, decision.data.get("outcome", outcome))
+
+    def _complete(self, trial: int, outcome: str) -> None:
+        result = self._live.pop(trial)
+        if self._ended or not self._wants_ends:
+            return
+        trial_id, good = self._trial_id(trial), outcome in _GOOD_ENDS
+        if not good:
+            self._searcher.on_trial_failed(trial_id, outcome)
+        self._searcher.on_trial_complete(trial_id, None if outcome == "infeasible" else result, not good)
+
+    def _broken(self, error: Exception) -> None:
+        if isinstance(error, TuneError):
+            self._end(f"{self._name}: {error}")
+        else:
+            self._end(f"{self._name} raised {describe_exception(error)}")
+
+    def _end(self, reason: str) -> None:
+        if not self._ended:
+            self._ended = reason
+            self._ready.append(SearchExhausted(reason))
+
+
+def _one_or_list(names: Sequence[str]) -> str | list[str] | None:
+    if len(names) > 1:
+        return list(names)
+    return names[0] if names else None
+
+
+def _overrides(searcher: Searcher, method: str) -> bool:
+    return getattr(type(searcher), method) is not getattr(Searcher, method) or method in vars(searcher)
+
+
+def _matters(record: Record) -> bool:
+    return isinstance(record.event, Reported | Suggested) or any(decision.do == "end" for decision in record.decisions)

@@ -1,0 +1,312 @@
+"""A tiny world for the controller: searcher, workers, timers and users in virtual time. No clock, no threads; the same seed, the same story.
+
+:class:`World` takes commands and makes events, with seeded delays and fates; hostile ones repeat themselves, come late, get lost.
+:class:`Loop` is the shell's loop without its edges: it feeds a controller, keeps the records, and can crash and recover.
+
+Example:
+    >>> from tunesmith.schedulers import FIFOScheduler
+    >>> loop = Loop(FIFOScheduler, {"num_samples": 3}, World(seed=1))
+    >>> loop.run()
+    'all 3 trials have ended'
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tunesmith.core import commands as cmd
+from tunesmith.core import events as ev
+from tunesmith.core.controller import Controller, SchedulerPort
+from tunesmith.core.ports import Record
+from tunesmith.core.rng import stream
+from tunesmith.core.rounds import Rounds
+
+__all__ = ["Fates", "Loop", "World"]
+
+Metrics = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
+
+
+def falling_loss(values: Mapping[str, Any], iteration: int) -> dict[str, Any]:
+    """The usual curve: it falls with the iterations, the lower the smaller ``x`` is."""
+    return {"loss": values.get("x", 0.5) + 1.0 / iteration}
+
+
+@dataclass(slots=True)
+class Fates:
+    """What may happen in a world; probabilities are per attempt or per report.
+
+    Args:
+        reports: fewest and most reports of a trial that is left alone.
+        checkpoint: a report brings a checkpoint.
+        failures: outcome -> probability, per report, that the attempt ends so instead.
+        unstarted: an attempt is lost before its code runs.
+        ask_save: a requested save is answered (a function may never get to it).
+        hostile: an event is repeated later, or made again for an older attempt.
+        users: a person stops, pauses or resumes some trial, per event; a pause is followed by a resume.
+        capacity: it changes to half or back, per event.
+        exhausted_after: suggestions that the searcher has; None: no end.
+        resources: drawn for each suggestion; (): the experiment's default.
+        metrics: (values, iteration) -> metrics of the report.
+    """
+
+    reports: tuple[int, int] = (1, 6)
+    checkpoint: float = 0.0
+    failures: Mapping[str, float] = field(default_factory=dict)
+    unstarted: float = 0.0
+    ask_save: float = 1.0
+    hostile: float = 0.0
+    users: float = 0.0
+    capacity: float = 0.0
+    exhausted_after: int | None = None
+    resources: tuple[Mapping[str, float], ...] = ()
+    metrics: Metrics = falling_loss
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A worker: ``told`` is what it will do at its present or next report."""
+
+    trial: int
+    number: int
+    values: Mapping[str, Any]
+    iteration: int
+    total: int
+    blocked: bool = False
+    over: bool = False
+    told: cmd.Command | None = None
+    save: bool = False
+    checkpoints: int = 0
+
+
+class World:
+    """Obeys commands and makes events.
+
+    Args:
+        seed: of everything that the world is free to choose.
+        fates: what may happen; None: trials run to their ends.
+        timing: a seed of the delays alone; None: ``seed``. What an attempt does never depends on it.
+        can_save: attempts write a checkpoint when asked.
+
+    Attributes:
+        now: virtual time, seconds.
+        deleted: ids of deleted checkpoints; using one of them is an error of the controller.
+        launches: all launches so far, in order.
+        done: the number of reports after which each trial has ended by itself.
+    """
+
+    def __init__(self, seed: int = 0, fates: Fates | None = None, *, timing: int | None = None, can_save: bool = True) -> None:
+        self.seed = seed
+        self.fates = fates or Fates()
+        self.can_save = can_save
+        self.chance = random.Random(seed if timing is None else timing)
+        self.now = 0.0
+        self.deleted: set[str] = set()
+        self.launches: list[cmd.Launch] = []
+        self.done: dict[int, int] = {}
+        self.timers: dict[str, float] = {}
+        self.quiet = False
+        self._heap: list[tuple[float, int, ev.Event, _Attempt | None]] = []
+        self._count = 0
+        self._attempts: dict[tuple[int, int], _Attempt] = {}
+
+    # -- events out ------------------------------------------------------------------------------------------------------
+
+    def next(self) -> ev.Event | None:
+        """The next thing that happens, stamped; None: nothing ever will."""
+        while self._heap:
+            at, _, event, attempt = heapq.heappop(self._heap)
+            if isinstance(event, ev.TimerFired) and self.timers.get(event.timer) != at:
+                continue
+            if attempt is not None and attempt.over and attempt.told is not None and isinstance(event, (ev.Reported, ev.AttemptStarted)):
+                continue  # killed, or ended at its last report, in the meantime
+            self.now = max(self.now, at)
+            event.at = self.now
+            if isinstance(event, ev.TimerFired):
+                del self.timers[event.timer]
+            if attempt is not None:
+                self._happened(event, attempt)
+            self._mischief(event)
+            return event
+        return None
+
+    def send(self, event: ev.Event, delay: float = 0.0) -> None:
+        """Let something happen later."""
+        self._push(event, delay, None)
+
+    def crash(self) -> None:
+        """The driver dies: whatever was on its way is gone, and so are all workers."""
+        self._heap.clear()
+        self._attempts.clear()
+        self.timers.clear()
+
+    def _push(self, event: ev.Event, delay: float, attempt: _Attempt | None) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (self.now + delay, self._count, event, attempt))
+
+    def _delay(self) -> float:
+        return self.chance.choice((0.0, 0.1, 1.0)) * self.chance.random()
+
+    def _happened(self, event: ev.Event, attempt: _Attempt) -> None:
+        """A worker's message arrives."""
+        if isinstance(event, ev.Reported):
+            attempt.iteration = event.iteration
+            attempt.blocked = True
+            if attempt.told is not None:
+                self._yield_to(attempt)
+        elif isinstance(event, ev.AttemptEnded):
+            attempt.over = True
+            if event.outcome == "finished":
+                self.done[attempt.trial] = attempt.iteration
+
+    def _mischief(self, event: ev.Event) -> None:
+        """What hostile executors, users and clusters add."""
+        fates, chance = self.fates, self.chance
+        if self.quiet:
+            return
+        if fates.hostile and chance.random() < fates.hostile and not isinstance(event, (ev.ExperimentStarted, ev.CapacityChanged)):
+            again = copy.copy(event)
+            if isinstance(event, (ev.Reported, ev.AttemptEnded, ev.CheckpointSaved, ev.AttemptStarted)) and chance.random() < 0.5:
+                again = replace(event, attempt=event.attempt - 1)
+            if not isinstance(event, (ev.UserAction, ev.StopRequested, ev.SpecChanged)):
+                self.send(again, self._delay())
+        if fates.users and self.launches and chance.random() < fates.users:
+            trial = chance.choice(self.launches).trial
+            action = chance.choice(("pause", "pause", "resume", "stop"))
+            self.send(ev.UserAction(action, trial), self._delay())
+            if action == "pause":
+                self.send(ev.UserAction("resume", trial), 3.0)
+
+    # -- commands in -----------------------------------------------------------------------------------------------------
+
+    def obey(self, command: cmd.Command) -> None:
+        """Carry out one command."""
+        match command:
+            case cmd.Suggest(n, first):
+                self._suggest(n, first)
+            case cmd.Launch():
+                self._launch(command)
+            case cmd.SetTimer(timer, at):
+                self._set_timer(timer, at)
+            case cmd.Explore(trial, _, values):
+                self.send(ev.Explored(trial, {**values, "x": values.get("x", 0.5) * 0.8}), self._delay())
+            case cmd.DeleteCheckpoint(checkpoint):
+                assert checkpoint not in self.deleted, f"{checkpoint} is deleted twice"
+                self.deleted.add(checkpoint)
+            case cmd.Finish():
+                pass
+            case _:
+                attempt = self._attempts.get((command.trial, command.attempt))
+                if attempt is not None and not attempt.over:
+                    self._tell(attempt, command)
+
+    def _suggest(self, n: int, first: int) -> None:
+        delay = 0.0
+        for number in range(first, first + n):
+            delay += self._delay()  # a searcher answers in order
+            if self.fates.exhausted_after is not None and number >= self.fates.exhausted_after:
+                self.send(ev.SearchExhausted(f"the searcher had {self.fates.exhausted_after}"), delay)
+                return
+            draw = stream(self.seed, "suggest", number)
+            values = {"x": draw.random()}
+            resources = dict(draw.choice(self.fates.resources)) if self.fates.resources else None
+            self.send(ev.Suggested(number, values, "world", resources), delay)
+
+    def _set_timer(self, timer: str, at: float | None) -> None:
+        self.timers.pop(timer, None)
+        if at is not None:
+            self.timers[timer] = due = max(at, self.now)
+            self._push(ev.TimerFired(timer), due - self.now, None)
+            self.timers[timer] = self.now + (due - self.now)
+
+    def _launch(self, command: cmd.Launch) -> None:
+        key = (command.trial, command.attempt)
+        assert key not in self._attempts, f"attempt {key} is launched twice"
+        assert not any(one.trial == command.trial and not one.over for one in self._attempts.values()), f"trial {command.trial} runs twice"
+        assert command.checkpoint not in self.deleted, f"attempt {key} starts from {command.checkpoint}, which was deleted"
+        self.launches.append(command)
+        total = stream(self.seed, "reports", command.trial).randint(*self.fates.reports)
+        attempt = _Attempt(command.trial, command.attempt, command.values, command.iteration, total)
+        self._attempts[key] = attempt
+        if self.fates.unstarted and self._draw(attempt, "start").random() < self.fates.unstarted:
+            self._end(attempt, "worker_lost")
+            return
+        started = self._delay()
+        self._push(ev.AttemptStarted(command.trial, command.attempt, {"pid": self._count}), started, attempt)
+        self._work(attempt, started)
+
+    # -- workers ---------------------------------------------------------------------------------------------------------
+
+    def _draw(self, attempt: _Attempt, purpose: str) -> random.Random:
+        """A worker's own chance: what it does depends on nothing but itself."""
+        return stream(self.seed, f"{purpose}|{attempt.number}|{attempt.iteration}", attempt.trial)
+
+    def _work(self, attempt: _Attempt, delay: float) -> None:
+        """The attempt goes on to its next report, or to its end."""
+        attempt.blocked = False
+        draw = self._draw(attempt, "fate")
+        fate = draw.random()
+        delay += self._delay()
+        for outcome, probability in self.fates.failures.items():
+            fate -= probability
+            if fate < 0:
+                self._end(attempt, outcome, delay)
+                return
+        iteration = attempt.iteration + 1
+        if iteration > attempt.total:
+            self._end(attempt, "finished", delay)
+            return
+        checkpoint = self._checkpoint(attempt) if draw.random() < self.fates.checkpoint else None
+        metrics = {**self.fates.metrics(attempt.values, iteration), "training_iteration": iteration, "time_total_s": float(iteration)}
+        self._push(ev.Reported(attempt.trial, attempt.number, iteration, metrics, checkpoint), delay, attempt)
+
+    def _checkpoint(self, attempt: _Attempt) -> str:
+        attempt.checkpoints += 1
+        return f"{attempt.trial}/checkpoint_{attempt.number:03d}{attempt.checkpoints:03d}"
+
+    def _end(self, attempt: _Attempt, outcome: str, delay: float = 0.0) -> None:
+        error = {"type": "ValueError", "message": "bad luck", "where": f"train.py:{attempt.trial}"} if outcome == "user_error" else None
+        self._push(ev.AttemptEnded(attempt.trial, attempt.number, outcome, error), delay, attempt)
+
+    def _tell(self, attempt: _Attempt, command: cmd.Command) -> None:
+        if isinstance(command, cmd.Save):
+            attempt.save = self.can_save and self._draw(attempt, "save").random() < self.fates.ask_save
+            if attempt.blocked and attempt.told is None:
+                self._save(attempt)
+        elif isinstance(command, cmd.Continue):
+            if attempt.blocked and not isinstance(attempt.told, (cmd.Stop, cmd.Kill)):
+                attempt.told = None
+                self._save(attempt)
+                self._work(attempt, 0.0)
+        elif isinstance(command, cmd.Kill):
+            attempt.told, attempt.over = command, True
+            self._end(attempt, command.outcome, self._delay())
+        elif not isinstance(attempt.told, (cmd.Stop, cmd.Kill)):
+            attempt.told = command
+            if attempt.blocked:
+                self._yield_to(attempt)
+
+    def _yield_to(self, attempt: _Attempt) -> None:
+        """At its report, the attempt does what it was told: it is held, or ends."""
+        told = attempt.told
+        if isinstance(told, cmd.Pause) and told.mode == "warm":
+            self._save(attempt)
+            return
+        saves = told.mode == "cold" if isinstance(told, cmd.Pause) else isinstance(told, cmd.Stop) and told.save
+        attempt.save = attempt.save or (saves and self.can_save)
+        attempt.over = True
+        self._end(attempt, "stopped", self._save(attempt) + self._delay())
+
+    def _save(self, attempt: _Attempt) -> float:
+        """Write a checkpoint if one was asked for; the delay after which it is there."""
+        if not attempt.save:
+            return 0.0
+        attempt.save = False
+        delay = self._delay()
+        saved = ev.CheckpointSaved(attempt.trial, attempt.number, attempt.iteration, self._checkpoint(attempt))
+        self._push(saved, delay, None)
+        return delay

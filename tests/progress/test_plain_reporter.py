@@ -1,0 +1,244 @@
+"""Plain console output: the lines of a run, how much of it, and the summary."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from tunesmith.core import events as ev
+from tunesmith.core.commands import Decision
+from tunesmith.core.ports import Header, Record
+from tunesmith.progress import PlainReporter
+
+HEADER = Header(uuid="3f2ab" + "0" * 27, name="digits", created=0.0)
+SPEC = {
+    "num_samples": 4, "metrics": ["acc"], "modes": ["max"], "searcher": "BasicVariant", "scheduler": "FIFOScheduler",
+    "executor": "inline", "seed": 42,
+}  # fmt: skip
+
+
+class Console:
+    def __init__(self, verbose: int = 1, spec: dict[str, Any] | None = None, **options: Any) -> None:
+        self.stream = io.StringIO()
+        self.now = 0.0
+        self.reporter = PlainReporter(HEADER, "/runs/digits", stream=self.stream, verbose=verbose, clock=lambda: self.now, **options)
+        self.tell(ev.ExperimentStarted(SPEC if spec is None else spec))
+
+    def tell(self, event: Any, *decisions: Decision) -> None:
+        self.reporter.committed([Record(event, list(decisions))])
+
+    def trial(self, number: int, acc: float | None = None, iterations: int = 1, outcome: str = "finished", reason: str = "") -> None:
+        self.tell(ev.Suggested(number, {"lr": 0.1 * number, "opt": 1}), Decision("launch", number))
+        self.tell(ev.AttemptStarted(number, 0))
+        for iteration in range(1, iterations + 1):
+            metrics = {"acc": acc, "training_iteration": iteration} if acc is not None else {"training_iteration": iteration}
+            self.tell(ev.Reported(number, 0, iteration, metrics, at=float(iteration)))
+        status = {"status": "TERMINATED", "outcome": outcome}
+        self.tell(ev.AttemptEnded(number, 0, outcome, at=62.0), Decision("end", number, reason, status))
+
+    def failure(self, number: int, where: str = "train.py:42") -> None:
+        self.tell(ev.Suggested(number, {"lr": 0.5}), Decision("launch", number))
+        self.tell(ev.AttemptStarted(number, 0))
+        error = {"type": "KeyError", "message": "'lr'", "where": where, "traceback": ""}
+        status = {"status": "ERROR", "outcome": "user_error"}
+        self.tell(ev.AttemptEnded(number, 0, "user_error", error), Decision("end", number, f"KeyError: 'lr' at {where}", status))
+
+    def lines(self) -> list[str]:
+        return self.stream.getvalue().splitlines()
+
+    def new(self) -> list[str]:
+        text = self.stream.getvalue()
+        self.stream.seek(0)
+        self.stream.truncate()
+        return text.splitlines()
+
+
+def test_one_line_per_change() -> None:
+    console = Console()
+    console.trial(0, acc=0.5, iterations=3)
+    console.trial(1, acc=0.97, outcome="stopped", reason="stop criterion acc >= 0.9 reached (0.97)")
+    console.trial(2, acc=0.7)
+    console.failure(3)
+    assert console.lines() == [
+        "digits begins: 4 trials, BasicVariant, FIFOScheduler, executor inline, seed 42",
+        "files: /runs/digits",
+        "trial 3f2ab_00000 started: lr=0 opt=1",
+        "trial 3f2ab_00000 finished after 3 iterations: acc=0.5 (best so far)",
+        "trial 3f2ab_00001 started: lr=0.1 opt=1",
+        "trial 3f2ab_00001 stopped after 1 iteration: acc=0.97 (best so far); stop criterion acc >= 0.9 reached (0.97)",
+        "trial 3f2ab_00002 started: lr=0.2 opt=1",
+        "trial 3f2ab_00002 finished after 1 iteration: acc=0.7",
+        "trial 3f2ab_00003 started: lr=0.5",
+        "trial 3f2ab_00003 failed: KeyError: 'lr' at train.py:42",
+    ]
+
+
+def test_the_summary() -> None:
+    console = Console()
+    console.trial(0, acc=0.5)
+    console.trial(1, acc=0.97, iterations=7)
+    for number, where in ((2, "train.py:42"), (3, "data.py:7"), (4, "train.py:42")):
+        console.failure(number, where)
+    console.tell(ev.TimerFired("x", at=62.0), Decision("finish", None, "the grid is exhausted"))
+    console.new()
+    console.reporter.close()
+    assert console.lines() == [
+        "digits: 5 trials in 1 min 2 s (2 TERMINATED, 3 ERROR)",
+        "ended because: the grid is exhausted",
+        "best trial 3f2ab_00001: acc=0.97 after 7 iterations",
+        "best config: lr=0.1 opt=1",
+        "2 of 5 trials: KeyError: 'lr' at train.py:42",
+        "1 of 5 trials: KeyError: 'lr' at data.py:7",
+        "run one of them again, here: python -m tunesmith rerun /runs/digits 3f2ab_00002",
+        "files: /runs/digits",
+    ]
+
+
+def test_an_ordinary_end_needs_no_reason() -> None:
+    console = Console()
+    for number in range(4):
+        console.trial(number, acc=0.5)
+    console.tell(ev.TimerFired("x"), Decision("finish", None, "all 4 trials have ended"))
+    console.reporter.close()
+    assert "ended because" not in console.stream.getvalue()
+
+
+def test_silent() -> None:
+    console = Console(verbose=0)
+    console.trial(0, acc=0.5)
+    console.failure(1)
+    console.tell(ev.StopRequested("enough"), Decision("halt", None, "enough", {"kind": "stop"}))
+    console.reporter.close()
+    assert console.lines() == []
+
+
+def test_more_words() -> None:
+    for verbose, expected in ((2, 2), (3, 4)):
+        console = Console(verbose=verbose)
+        console.new()
+        console.tell(ev.Suggested(0, {}), Decision("launch", 0))
+        console.tell(ev.AttemptStarted(0, 0))
+        metrics = {"acc": 0.5, "training_iteration": 1, "time_total_s": 1.0}
+        console.tell(ev.Reported(0, 0, 1, metrics, "0/checkpoint_000000"), Decision("pause", 0, "rung 1", {"mode": "cold"}))
+        console.tell(ev.CheckpointSaved(0, 0, 1, "0/checkpoint_000001"))
+        lines = console.new()
+        assert len(lines) == expected
+        saved = " (checkpoint 0/checkpoint_000000)" if verbose == 3 else ""
+        assert lines[1] == f"trial 3f2ab_00000 iteration 1: acc=0.5{saved}"
+    assert lines[2:] == ["trial 3f2ab_00000 pause: rung 1", "trial 3f2ab_00000 saved checkpoint 0/checkpoint_000001"]
+
+
+def test_retries_stops_and_restarts_are_told() -> None:
+    console = Console()
+    console.new()
+    console.tell(ev.Suggested(0, {"lr": 1}), Decision("launch", 0))
+    console.tell(ev.AttemptStarted(0, 0))
+    console.tell(ev.AttemptEnded(0, 0, "user_error"), Decision("retry", 0, "KeyError: 'lr' at train.py:42 (failure 1)", {"charge": True}))
+    console.tell(ev.AttemptStarted(0, 1))
+    console.tell(ev.StopRequested("time is up"), Decision("halt", None, "time is up", {"kind": "stop"}))
+    assert console.lines() == [
+        "trial 3f2ab_00000 started: lr=1",
+        "trial 3f2ab_00000 will be tried again: KeyError: 'lr' at train.py:42 (failure 1)",
+        "trial 3f2ab_00000 started again (attempt 2): lr=1",
+        "digits is stopping: time is up",
+    ]
+    console.reporter.close()
+    assert "digits: 1 trial in 0 s (1 unfinished)" in console.lines()
+
+
+def test_too_many_lines_a_second_are_counted() -> None:
+    console = Console(lines_per_s=4)
+    console.new()
+    for number in range(5):
+        console.trial(number, acc=0.5)
+    console.failure(5)
+    assert len(console.new()) == 4
+    console.now = 0.9
+    console.trial(6, acc=0.5)
+    assert console.new() == []
+    console.now = 1.0
+    console.trial(7, acc=0.5)
+    lines = console.new()
+    assert lines[0] == "... and 5 started, 4 ended, 1 failed"
+    assert lines[1].startswith("trial 3f2ab_00007 started")
+    for number in range(8, 11):
+        console.trial(number, acc=0.5)
+    console.new()
+    console.reporter.close()
+    assert console.lines()[0] == "... and 2 started, 2 ended"
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 2), ("min", 1)])
+def test_the_best_is_the_last_value_and_the_first_of_equals(mode: str, best: int) -> None:
+    console = Console(spec={**SPEC, "modes": [mode]})
+    for number, value in enumerate([0.5, 0.1, 0.9, 0.9, float("nan"), float("inf"), 0.1]):
+        console.trial(number, acc=value)
+    console.trial(7)
+    console.reporter.close()
+    assert f"best trial 3f2ab_{best:05d}" in console.stream.getvalue()
+
+
+def test_without_a_metric_there_is_no_best_and_the_first_numbers_are_shown() -> None:
+    console = Console(spec={"num_samples": None})
+    console.new()
+    console.trial(0, acc=0.5)
+    console.reporter.close()
+    assert "trial 3f2ab_00000 finished after 1 iteration: acc=0.5" in console.lines()
+    assert "best" not in console.stream.getvalue()
+
+
+def test_values_are_shown_as_people_know_them() -> None:
+    console = Console(show=lambda values: {"lr": 0.1234567890, "optimiser": ["sgd", "adam"][values["opt"]], "text": "x" * 60})
+    console.new()
+    console.trial(0, acc=0.5)
+    assert console.lines()[0] == f"trial 3f2ab_00000 started: lr=0.123457 optimiser=adam text={'x' * 37}..."
+
+
+def test_after_an_exploit_the_new_values_are_shown() -> None:
+    console = Console()
+    console.tell(ev.Suggested(0, {"lr": 1}), Decision("launch", 0))
+    console.tell(ev.AttemptStarted(0, 0))
+    console.tell(ev.Reported(0, 0, 1, {"acc": 0.1}), Decision("exploit", 0, "", {"source": 1, "values": None}))
+    console.tell(ev.Explored(0, {"lr": 2}))
+    console.tell(ev.AttemptEnded(0, 0, "stopped"), Decision("exploited", 0, "", {"source": 1}))
+    console.tell(ev.AttemptStarted(0, 1))
+    assert console.lines()[-1] == "trial 3f2ab_00000 started again (attempt 2): lr=2"
+
+
+def test_a_resumed_run_counts_what_was_before_without_telling_it() -> None:
+    console = Console()
+    console.new()
+    status = {"status": "TERMINATED", "outcome": "finished"}
+    past = [
+        Record(ev.ExperimentStarted(SPEC)),
+        Record(ev.Suggested(0, {"lr": 1})),
+        Record(ev.Reported(0, 0, 1, {"acc": 0.9})),
+        Record(ev.AttemptEnded(0, 0, "finished"), [Decision("end", 0, "", status)]),
+    ]
+    console.reporter.replay(past)
+    assert console.lines() == []
+    console.tell(ev.ExperimentStarted(SPEC, session=1))
+    console.trial(1, acc=0.5)
+    console.reporter.close()
+    text = console.stream.getvalue()
+    assert text.startswith("digits goes on: 4 trials")
+    assert "best trial 3f2ab_00000" in text
+    assert "2 TERMINATED" in text
+
+
+def test_a_console_that_knows_only_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    console = Console()
+    console.reporter._stream = io.TextIOWrapper(raw, encoding="ascii")
+    console.tell(ev.Suggested(0, {"größe": 1}), Decision("launch", 0))
+    console.tell(ev.AttemptStarted(0, 0))
+    assert raw.getvalue().decode() == "trial 3f2ab_00000 started: gr??e=1\n"
+
+
+def test_memory_does_not_grow_with_ended_trials() -> None:
+    console = Console()
+    for number in range(50):
+        console.trial(number, acc=0.5)
+    assert console.reporter._live == {}
