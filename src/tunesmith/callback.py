@@ -177,8 +177,14 @@ class CallbackObserver:
         what, advice, failed: as in :class:`HookCaller`.
 
     Example:
-        >>> observer = CallbackObserver([Callback()], book)        # doctest: +SKIP
-        >>> observer.setup(stop=None, num_samples=4)               # doctest: +SKIP
+        >>> from tunesmith.journal.trials import TrialBook
+        >>> from tunesmith.core.ports import Header
+        >>> class Hello(Callback):
+        ...     def setup(self, **info):
+        ...         print("trials:", info["num_samples"])
+        >>> observer = CallbackObserver([Hello()], TrialBook(Header(uuid="0" * 32, name="demo", created=0.0)))
+        >>> observer.setup(num_samples=4)
+        trials: 4
     """
 
     def __init__(

@@ -6,9 +6,10 @@ import weakref
 
 import pytest
 
+from tunesmith import blame
 from tunesmith.errors import Infeasible
 from tunesmith.executors.base import Assignment
-from tunesmith.trainable import AttemptRunner, TrainableSpec, blame, report
+from tunesmith.trainable import AttemptRunner, TrainableSpec, report
 from tunesmith.trainable.session import GO_ON
 
 

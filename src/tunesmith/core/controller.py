@@ -86,7 +86,7 @@ class Controller:
                 return False
             if state.settings.deterministic and event.iteration <= trial.frontier:
                 return False
-            return event.iteration > trial.iteration if trial.owed != "launch" else True
+            return event.iteration > trial.iteration
         if isinstance(event, ev.AttemptStarted):
             trial = state.trials.get(event.trial)
             return trial is not None and trial.attempt == event.attempt and not trial.started and trial.status == RUNNING
@@ -113,7 +113,8 @@ class Controller:
         trial = self.state.trials.get(event.trial)
         if trial is None or trial.attempt != event.attempt:
             return cmd.Stop(event.trial, event.attempt)
-        return self.state.owed(trial) or cmd.Continue(event.trial, event.attempt)
+        owed = self.state.owed(trial)
+        return owed if owed is not None and not isinstance(owed, cmd.Launch) else cmd.Continue(event.trial, event.attempt)
 
     def handle(
         self, event: ev.Event, recorded: Sequence[Decision] | None = None, *, accepted: bool = False
@@ -157,6 +158,10 @@ class Controller:
     def alive(self) -> list[tuple[int, int]]:
         """(trial, attempt) of every attempt that exists somewhere, by trial number."""
         return [(number, trial.attempt) for number, trial in sorted(self.state.trials.items()) if trial.alive]
+
+    def awaited(self) -> list[tuple[int, int]]:
+        """(trial, attempt) of every attempt from which an event must come, by trial number: all that are alive but those held warm."""
+        return [(number, trial.attempt) for number, trial in sorted(self.state.trials.items()) if trial.alive and (trial.holds or trial.then)]
 
     def digest(self) -> str:
         """A hash of the whole state, the scheduler's included."""

@@ -1,1 +1,5 @@
-"""TODO docstring."""
+"""Integrations with other libraries: one module each, imported on use."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -49,8 +49,14 @@ class LoggerHost:
         linger_s: how long records may wait for more to come before they are written, seconds.
 
     Example:
-        >>> host = LoggerHost(default_loggers(), TrialBook(header, path), lambda: open_reader(path), directory)   # doctest: +SKIP
-        >>> host.setup(num_samples=10)                                                                      # doctest: +SKIP
+        >>> from contextlib import nullcontext
+        >>> from tunesmith.core.ports import Header
+        >>> from tunesmith.journal import MemoryJournal
+        >>> from tunesmith.logger import NoopLogger, LegacyLoggerCallback
+        >>> journal = MemoryJournal(Header(uuid="0" * 32, name="demo", created=0.0))
+        >>> host = LoggerHost([LegacyLoggerCallback([NoopLogger])], TrialBook(journal.header), lambda: nullcontext(journal))
+        >>> host.setup(num_samples=10)
+        >>> host.close()
     """
 
     def __init__(

@@ -1,1 +1,44 @@
-"""TODO docstring."""
+"""Public conformance kits and fault injection: what a plug-in has to pass, and how to break things on purpose.
+
+Subclass a kit in a test module of your own, give it a ``make`` method, and pytest runs the whole of it on your class::
+
+    from tunesmith.testing import SearcherKit
+
+    class TestMySearcher(SearcherKit):
+        def make(self):
+            return MySearcher()
+
+Kits need pytest and some need hypothesis; importing this package does not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tunesmith.testing.executor_kit import ExecutorKit
+    from tunesmith.testing.journal_kit import JournalKit
+    from tunesmith.testing.logger_kit import LoggerKit
+    from tunesmith.testing.scheduler_kit import SchedulerKit
+    from tunesmith.testing.searcher_kit import SearcherKit
+
+__all__ = ["ExecutorKit", "JournalKit", "LoggerKit", "SchedulerKit", "SearcherKit"]
+
+_HOME = {
+    "ExecutorKit": "executor_kit",
+    "JournalKit": "journal_kit",
+    "LoggerKit": "logger_kit",
+    "SchedulerKit": "scheduler_kit",
+    "SearcherKit": "searcher_kit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -26,7 +26,7 @@ from tunesmith.core.ports import Record
 from tunesmith.core.rng import stream
 from tunesmith.core.rounds import Rounds
 
-__all__ = ["Fates", "Loop", "World"]
+__all__ = ["Fates", "Loop", "World", "falling_loss", "fold"]
 
 Metrics = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
 
@@ -81,6 +81,7 @@ class _Attempt:
     told: cmd.Command | None = None
     save: bool = False
     checkpoints: int = 0
+    clock: float = 0.0
 
 
 class World:
@@ -89,6 +90,7 @@ class World:
     Args:
         seed: of everything that the world is free to choose.
         fates: what may happen; None: trials run to their ends.
+        totals, slots: what there is to run on.
         timing: a seed of the delays alone; None: ``seed``. What an attempt does never depends on it.
         can_save: attempts write a checkpoint when asked.
 
@@ -97,10 +99,23 @@ class World:
         deleted: ids of deleted checkpoints; using one of them is an error of the controller.
         launches: all launches so far, in order.
         done: the number of reports after which each trial has ended by itself.
+        shrunk: the capacity has been smaller at some time.
+        quiet: no more mischief.
     """
 
-    def __init__(self, seed: int = 0, fates: Fates | None = None, *, timing: int | None = None, can_save: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        fates: Fates | None = None,
+        *,
+        totals: Mapping[str, float] | None = None,
+        slots: int | None = None,
+        timing: int | None = None,
+        can_save: bool = True,
+    ) -> None:
         self.seed = seed
+        self.totals = dict(totals or {"cpu": 2.0})
+        self.slots = slots
         self.fates = fates or Fates()
         self.can_save = can_save
         self.chance = random.Random(seed if timing is None else timing)
@@ -109,7 +124,7 @@ class World:
         self.launches: list[cmd.Launch] = []
         self.done: dict[int, int] = {}
         self.timers: dict[str, float] = {}
-        self.quiet = False
+        self.quiet = self.shrunk = False
         self._heap: list[tuple[float, int, ev.Event, _Attempt | None]] = []
         self._count = 0
         self._attempts: dict[tuple[int, int], _Attempt] = {}
@@ -122,8 +137,8 @@ class World:
             at, _, event, attempt = heapq.heappop(self._heap)
             if isinstance(event, ev.TimerFired) and self.timers.get(event.timer) != at:
                 continue
-            if attempt is not None and attempt.over and attempt.told is not None and isinstance(event, (ev.Reported, ev.AttemptStarted)):
-                continue  # killed, or ended at its last report, in the meantime
+            if attempt is not None and isinstance(attempt.told, cmd.Kill) and isinstance(event, (ev.Reported, ev.AttemptStarted)):
+                continue  # it was killed before it could say so
             self.now = max(self.now, at)
             event.at = self.now
             if isinstance(event, ev.TimerFired):
@@ -136,7 +151,7 @@ class World:
 
     def send(self, event: ev.Event, delay: float = 0.0) -> None:
         """Let something happen later."""
-        self._push(event, delay, None)
+        self._push(event, self.now + delay)
 
     def crash(self) -> None:
         """The driver dies: whatever was on its way is gone, and so are all workers."""
@@ -144,9 +159,14 @@ class World:
         self._attempts.clear()
         self.timers.clear()
 
-    def _push(self, event: ev.Event, delay: float, attempt: _Attempt | None) -> None:
+    def _push(self, event: ev.Event, at: float, attempt: _Attempt | None = None) -> None:
         self._count += 1
-        heapq.heappush(self._heap, (self.now + delay, self._count, event, attempt))
+        heapq.heappush(self._heap, (at, self._count, event, attempt))
+
+    def _say(self, attempt: _Attempt, event: ev.Event) -> None:
+        """A worker sends a message; its messages keep their order."""
+        attempt.clock = max(attempt.clock, self.now) + self._delay()
+        self._push(event, attempt.clock, attempt)
 
     def _delay(self) -> float:
         return self.chance.choice((0.0, 0.1, 1.0)) * self.chance.random()
@@ -180,6 +200,10 @@ class World:
             self.send(ev.UserAction(action, trial), self._delay())
             if action == "pause":
                 self.send(ev.UserAction("resume", trial), 3.0)
+        if fates.capacity and chance.random() < fates.capacity:
+            self.shrunk = True
+            self.send(ev.CapacityChanged({name: amount // 2 for name, amount in self.totals.items()}, self.slots), self._delay())
+            self.send(ev.CapacityChanged(self.totals, self.slots), 2.0)
 
     # -- commands in -----------------------------------------------------------------------------------------------------
 
@@ -219,9 +243,8 @@ class World:
     def _set_timer(self, timer: str, at: float | None) -> None:
         self.timers.pop(timer, None)
         if at is not None:
-            self.timers[timer] = due = max(at, self.now)
-            self._push(ev.TimerFired(timer), due - self.now, None)
-            self.timers[timer] = self.now + (due - self.now)
+            self.timers[timer] = max(at, self.now)
+            self._push(ev.TimerFired(timer), self.timers[timer])
 
     def _launch(self, command: cmd.Launch) -> None:
         key = (command.trial, command.attempt)
@@ -235,9 +258,8 @@ class World:
         if self.fates.unstarted and self._draw(attempt, "start").random() < self.fates.unstarted:
             self._end(attempt, "worker_lost")
             return
-        started = self._delay()
-        self._push(ev.AttemptStarted(command.trial, command.attempt, {"pid": self._count}), started, attempt)
-        self._work(attempt, started)
+        self._say(attempt, ev.AttemptStarted(command.trial, command.attempt, {"pid": 1000 + command.trial}))
+        self._work(attempt)
 
     # -- workers ---------------------------------------------------------------------------------------------------------
 
@@ -245,32 +267,31 @@ class World:
         """A worker's own chance: what it does depends on nothing but itself."""
         return stream(self.seed, f"{purpose}|{attempt.number}|{attempt.iteration}", attempt.trial)
 
-    def _work(self, attempt: _Attempt, delay: float) -> None:
+    def _work(self, attempt: _Attempt) -> None:
         """The attempt goes on to its next report, or to its end."""
         attempt.blocked = False
         draw = self._draw(attempt, "fate")
         fate = draw.random()
-        delay += self._delay()
         for outcome, probability in self.fates.failures.items():
             fate -= probability
             if fate < 0:
-                self._end(attempt, outcome, delay)
+                self._end(attempt, outcome)
                 return
         iteration = attempt.iteration + 1
         if iteration > attempt.total:
-            self._end(attempt, "finished", delay)
+            self._end(attempt, "finished")
             return
         checkpoint = self._checkpoint(attempt) if draw.random() < self.fates.checkpoint else None
         metrics = {**self.fates.metrics(attempt.values, iteration), "training_iteration": iteration, "time_total_s": float(iteration)}
-        self._push(ev.Reported(attempt.trial, attempt.number, iteration, metrics, checkpoint), delay, attempt)
+        self._say(attempt, ev.Reported(attempt.trial, attempt.number, iteration, metrics, checkpoint))
 
     def _checkpoint(self, attempt: _Attempt) -> str:
         attempt.checkpoints += 1
         return f"{attempt.trial}/checkpoint_{attempt.number:03d}{attempt.checkpoints:03d}"
 
-    def _end(self, attempt: _Attempt, outcome: str, delay: float = 0.0) -> None:
+    def _end(self, attempt: _Attempt, outcome: str) -> None:
         error = {"type": "ValueError", "message": "bad luck", "where": f"train.py:{attempt.trial}"} if outcome == "user_error" else None
-        self._push(ev.AttemptEnded(attempt.trial, attempt.number, outcome, error), delay, attempt)
+        self._say(attempt, ev.AttemptEnded(attempt.trial, attempt.number, outcome, error))
 
     def _tell(self, attempt: _Attempt, command: cmd.Command) -> None:
         if isinstance(command, cmd.Save):
@@ -281,10 +302,10 @@ class World:
             if attempt.blocked and not isinstance(attempt.told, (cmd.Stop, cmd.Kill)):
                 attempt.told = None
                 self._save(attempt)
-                self._work(attempt, 0.0)
+                self._work(attempt)
         elif isinstance(command, cmd.Kill):
             attempt.told, attempt.over = command, True
-            self._end(attempt, command.outcome, self._delay())
+            self._end(attempt, command.outcome)
         elif not isinstance(attempt.told, (cmd.Stop, cmd.Kill)):
             attempt.told = command
             if attempt.blocked:
@@ -299,14 +320,138 @@ class World:
         saves = told.mode == "cold" if isinstance(told, cmd.Pause) else isinstance(told, cmd.Stop) and told.save
         attempt.save = attempt.save or (saves and self.can_save)
         attempt.over = True
-        self._end(attempt, "stopped", self._save(attempt) + self._delay())
+        self._save(attempt)
+        self._end(attempt, "stopped")
 
-    def _save(self, attempt: _Attempt) -> float:
-        """Write a checkpoint if one was asked for; the delay after which it is there."""
-        if not attempt.save:
-            return 0.0
-        attempt.save = False
-        delay = self._delay()
-        saved = ev.CheckpointSaved(attempt.trial, attempt.number, attempt.iteration, self._checkpoint(attempt))
-        self._push(saved, delay, None)
-        return delay
+    def _save(self, attempt: _Attempt) -> None:
+        """Write a checkpoint if one was asked for."""
+        if attempt.save:
+            attempt.save = False
+            self._say(attempt, ev.CheckpointSaved(attempt.trial, attempt.number, attempt.iteration, self._checkpoint(attempt)))
+
+
+class Loop:
+    """The shell's loop without its edges: one experiment in a world.
+
+    Args:
+        scheduler: makes a fresh scheduler, the same each time.
+        settings: the spec of ``ExperimentStarted``.
+        watch: called after each handled event with the loop, the record and the commands.
+
+    Attributes:
+        controller: of the present session.
+        records: everything handled so far, as a journal would hold it.
+        events: how many events were offered, the ignored ones included.
+    """
+
+    def __init__(
+        self,
+        scheduler: Callable[[], SchedulerPort],
+        settings: Mapping[str, Any],
+        world: World,
+        *,
+        watch: Callable[[Loop, Record, list[cmd.Command]], None] | None = None,
+    ) -> None:
+        self.scheduler = scheduler
+        self.settings = {"seed": world.seed, "can_save": world.can_save, **settings}
+        self.world = world
+        self.watch = watch
+        self.controller = Controller(scheduler())
+        self.records: list[Record] = []
+        self.events = 0
+        self.rounds = Rounds() if self.settings.get("deterministic") else None
+
+    def start(self) -> None:
+        """Begin the first session."""
+        self.feed(ev.ExperimentStarted(dict(self.settings)))
+        self.feed(ev.CapacityChanged(self.world.totals, self.world.slots))
+
+    def run(self, limit: int = 100_000) -> str:
+        """Run until the controller has finished; the reason.
+
+        Raises:
+            AssertionError: it never does: nothing more happens, or ``limit`` events were not enough.
+        """
+        if not self.records:
+            self.start()
+        while not self.controller.state.finished:
+            self.step()
+            assert self.events <= limit, f"not finished after {limit} events: {self.story()}"
+        return self.controller.state.finished
+
+    def step(self) -> None:
+        """Let the next thing happen."""
+        released = self._released([])
+        while not released:
+            event = self.world.next()
+            assert event is not None, f"nothing will ever happen, and it has not finished: {self.story()}"
+            released = self._released([event])
+        for event in released:
+            self.feed(event)
+
+    def feed(self, event: ev.Event) -> list[cmd.Command]:
+        """Handle one event, and carry out what follows."""
+        self.events += 1
+        event.at = self.world.now
+        if not self._news(event):
+            return []
+        decisions, commands = self.controller.handle(event)
+        record = Record(event, decisions)
+        self.records.append(record)
+        for command in commands:
+            self.world.obey(command)
+        if self.watch is not None:
+            self.watch(self, record, commands)
+        return commands
+
+    def crash(self) -> None:
+        """The driver dies here; another one folds the journal and goes on.
+
+        Raises:
+            AssertionError: the fold gives another state than the one that died.
+        """
+        before = self.controller.digest()
+        self.world.crash()
+        self.controller = fold(self.records, self.scheduler())
+        assert not self.controller.difference, self.controller.difference
+        assert self.controller.digest() == before, "the fold of the journal gives another state"
+        self.rounds = Rounds() if self.rounds is not None else None
+        self.resume()
+
+    def resume(self, **changes: Any) -> None:
+        """Begin another session."""
+        lost = self.controller.alive()
+        self.feed(ev.ExperimentStarted(dict(self.settings), self.controller.state.session + 1))
+        if changes:
+            self.feed(ev.SpecChanged(changes))
+        for trial, attempt in lost:
+            self.feed(ev.AttemptEnded(trial, attempt, "driver_lost"))
+        self.feed(ev.CapacityChanged(self.world.totals, self.world.slots))
+
+    def story(self, last: int = 12) -> str:
+        """The end of it, for failing tests."""
+        lines = [f"{record.event!r} -> {[(d.do, d.trial, d.reason) for d in record.decisions]}" for record in self.records[-last:]]
+        return "\n".join(["", *lines, f"owed: {self.controller.wanted()}", *map(repr, self.controller.state.trials.values())])
+
+    def _released(self, events: list[ev.Event]) -> list[ev.Event]:
+        if self.rounds is None:
+            return events
+        state = self.controller.state
+        news = [event for event in events if self._news(event)]
+        return self.rounds.offer(news, self.controller.awaited(), state.asked, state.exploring())
+
+    def _news(self, event: ev.Event) -> bool:
+        if self.controller.accepts(event):
+            return True
+        self.controller.state.late += 1
+        if isinstance(event, ev.Reported) and (reply := self.controller.reply(event)) is not None:
+            self.world.obey(reply)
+        return False
+
+
+def fold(records: list[Record], scheduler: SchedulerPort) -> Controller:
+    """A controller that has gone through the records again."""
+    controller = Controller(scheduler)
+    for record in records:
+        controller.handle(record.event, record.decisions)
+    return controller

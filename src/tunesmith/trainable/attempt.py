@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.checkpoints.store import LocalStore
 from tunesmith.core.events import AttemptEnded
 from tunesmith.errors import TrialStopped
-from tunesmith.trainable import blame
+from tunesmith import blame
 from tunesmith.trainable.base import TrainableSpec
 from tunesmith.trainable.class_api import Trainable, run_class, stop_quietly
 from tunesmith.trainable.function import run_function
