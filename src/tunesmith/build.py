@@ -153,7 +153,7 @@ def _searcher(given: Any) -> Searcher:
     if given is None or isinstance(given, str):
         return create_searcher("random" if given is None else given)
     if hasattr(given, "suggest") and not hasattr(given, "bind"):
-        raise SpecError(f"search_alg: {type(given).__name__} has a suggest method, but is no Searcher; derive it from tune.search.Searcher.")
+        raise SpecError(f"search_alg: {type(given).__name__} can suggest, but is no Searcher; derive it from tune.search.Searcher.")
     return checks.instance("search_alg", given, ("suggest", "bind"))  # type: ignore[no-any-return]
 
 

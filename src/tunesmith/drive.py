@@ -82,10 +82,20 @@ class Drive:
                 ready = self._released(self.executor.poll(self._patience()))
             if ready or self._inbox:
                 self.deliver(ready)
-            elif self.stopper is not None:
-                self._ask_stop_all()
+            else:
+                self._idle()
         if self.failure is not None:
             raise self.failure
+
+    def _idle(self) -> None:
+        """Nothing happened: what waits for time to pass gets its turn."""
+        if self.journal.waiting() == 0.0:
+            try:
+                self.journal.sync()
+            except TuneError as error:
+                self.failure = error
+        if self.stopper is not None:
+            self._ask_stop_all()
 
     def ask(self, event: ev.Event) -> None:
         """Put an event of the user's (stop, pause) into the loop. From any thread, and from signal handlers."""
@@ -107,8 +117,8 @@ class Drive:
     def _turn(self, events: Sequence[ev.Event]) -> None:
         controller, host = self.controller, self.host
         queue: deque[ev.Event] = deque(events)
-        while self._inbox:
-            queue.append(self._inbox.popleft())
+        if controller.state.session >= 0:  # a request to stop counts before the ends that came after it
+            queue.extendleft(self._inbox.pop() for _ in range(len(self._inbox)))
         now = self.clock.now()
         records: list[Record] = []
         commands: list[cmd.Command] = []
@@ -125,6 +135,8 @@ class Drive:
             record = Record(event, decisions)
             records.append(record)
             host.observe(record)
+            if self.stopper is not None:
+                self._forget(decisions)
             for command in owed:
                 if type(command) is cmd.Suggest:
                     host.request(command.n, command.first)
@@ -165,6 +177,12 @@ class Drive:
     def remember(self, event: ev.Reported) -> None:
         """Show the stop criteria a report of an earlier session, so that they count on from it; the verdict is on record."""
         self._verdict(event)
+
+    def _forget(self, decisions: Sequence[cmd.Decision]) -> None:
+        """Let the stop criteria drop what they keep of trials that are over."""
+        for decision in decisions:
+            if decision.do == "end" and decision.trial is not None and self.stopper is not None:
+                self.stopper.forget(self.trial_id(decision.trial))
 
     def _ask_stop_all(self) -> None:
         stopper = self.stopper
@@ -275,11 +293,13 @@ class Drive:
         return fired
 
     def _patience(self) -> float | None:
-        """How long to wait for events: until the next timer, or until a stopper's own time is up."""
+        """How long to wait for events: until the next timer, until a stopper's own time is up, until records must not wait longer."""
         while self._due and self._timers.get(self._due[0][1]) != self._due[0][0]:
             heapq.heappop(self._due)
         waits = [max(0.0, self._due[0][0] - self.clock.now())] if self._due else []
         if self.stopper is not None and (left := self.stopper.remaining()) is not None:
+            waits.append(left)
+        if (left := self.journal.waiting()) is not None:
             waits.append(left)
         return min(waits, default=None)
 

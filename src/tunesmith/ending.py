@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tunesmith.core.trial import ERROR
-from tunesmith.errors import MetricError, TrialsFailed, UserCodeError
+from tunesmith.errors import JournalError, MetricError, SpecError, StorageFull, TrialsFailed, UserCodeError
+from tunesmith.places import JOURNAL
 
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis
@@ -29,11 +32,35 @@ def perform(spec: ExperimentSpec) -> ExperimentAnalysis:
     from tunesmith.execute import execute
     from tunesmith.specfile import save
 
-    save(spec)
-    finished = execute(spec)
+    try:
+        save(spec)
+        finished = execute(spec)
+    except SpecError:
+        if not spec.resume:
+            _clear(spec.path)
+        raise
+    except StorageFull as error:
+        raise StorageFull(f"{error} What was recorded before is kept; go on with resume=True, name={spec.name!r}.") from error
     analysis = ExperimentAnalysis(finished.path, resolve=finished.resolve)
     _conclude(spec, finished, analysis)
     return analysis
+
+
+def _clear(path: str) -> None:
+    """Take away the directory of an experiment that was refused before its first record, so that its name is free again."""
+    from tunesmith.journal import open_reader
+
+    file = os.path.join(path, JOURNAL)
+    try:
+        if os.path.exists(file):
+            with closing(open_reader(file)) as reader:
+                if reader.last():
+                    return
+        for name in os.listdir(path):
+            os.unlink(os.path.join(path, name))
+        os.rmdir(path)
+    except (OSError, JournalError):
+        pass  # an empty directory more is no reason to hide what was refused
 
 
 def failure_text(finished: Finished, analysis: ExperimentAnalysis) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from tunesmith.callback import Callback
@@ -85,4 +85,4 @@ class ExperimentSpec:
     reuse_actors: bool | None = None
     verbose: int = 1
     resume: bool = False
-    journal_mode: str = "auto"
+    journal_mode: Literal["auto", "local", "network"] = "auto"

@@ -103,7 +103,13 @@ def test_stop(spec: Run) -> None:
 
 @pytest.mark.parametrize(
     ("given", "files"),
-    [(False, None), (True, ("stdout.log", "stderr.log")), ("all.log", ("all.log", "all.log")), (("o", "e"), ("o", "e")), (["o", "e"], ("o", "e"))],
+    [
+        (False, None),
+        (True, ("stdout.log", "stderr.log")),
+        ("all.log", ("all.log", "all.log")),
+        (("o", "e"), ("o", "e")),
+        (["o", "e"], ("o", "e")),
+    ],
 )
 def test_log_to_file(spec: Run, given: Any, files: Any) -> None:
     assert spec(log_to_file=given).log_to_file == files
@@ -202,19 +208,19 @@ def test_what_is_not_built_is_refused_by_name(spec: Run, tmp_path: Path, name: s
     assert not (tmp_path / "results").exists()
 
 
-LEGACY_RUN = """
+LEGACY_RUN = set("""
 run_or_experiment name metric mode stop time_budget_s config resources_per_trial num_samples local_dir upload_dir storage_path
 storage_filesystem trial_name_creator trial_dirname_creator loggers callbacks log_to_file sync_config sync_to_cloud sync_to_driver
 sync_function sync_on_checkpoint checkpoint_freq checkpoint_at_end keep_checkpoints_num checkpoint_score_attr checkpoint_config
 global_checkpoint_period export_formats max_failures fail_fast restore search_alg scheduler progress_reporter verbose resume
 resume_config queue_trials reuse_actors trial_executor raise_on_failed_trial return_trials ray_auto_init with_server server_port
 run_errored_only max_concurrent_trials chdir_to_trial_dir _experiment_checkpoint_dir _remote
-""".split()
+""".split())  # noqa: SIM905 - readable as a text
 
 
 def test_every_argument_that_run_ever_had_is_known_by_name() -> None:
     own = set(inspect.signature(tune.run).parameters) - {"legacy"}
-    assert set(LEGACY_RUN) <= own | set(RULES)
+    assert own | set(RULES) >= LEGACY_RUN
     assert not own & set(RULES), "an argument is ours, or in the table"
 
 
@@ -287,7 +293,7 @@ class NoSearcher:
         ({"resume": True, "name": "nothing"}, "there is no experiment 'nothing'"),
         ({"sync_config": {"upload_dir": "x"}}, "sync_config must be a SyncConfig, got dict"),
         ({"checkpoint_config": 3}, "checkpoint_config must be a CheckpointConfig"),
-        ({"checkpoint_config": tune.CheckpointConfig(), "keep_checkpoints_num": 2}, "keep_checkpoints_num and checkpoint_config are both given"),
+        ({"checkpoint_config": tune.CheckpointConfig(), "keep_checkpoints_num": 2}, "keep_checkpoints_num and .* are both given"),
         ({"keep_checkpoints_num": 0}, "num_to_keep must be a whole number >= 1"),
         ({"checkpoint_freq": 3}, "checkpoint_freq.* is for Trainable classes, and 'train' is a function"),
         ({"checkpoint_at_end": True}, "checkpoint_at_end is for Trainable classes"),

@@ -101,7 +101,8 @@ class Counter(tune.Trainable):
 
 
 def test_classes_with_checkpoints(go: Go) -> None:
-    analysis = go(Counter, config={"step": tune.grid_search([1, 5])}, stop={"training_iteration": 4}, checkpoint_freq=2, checkpoint_at_end=True)
+    stop = {"training_iteration": 4}
+    analysis = go(Counter, config={"step": tune.grid_search([1, 5])}, stop=stop, checkpoint_freq=2, checkpoint_at_end=True)
     assert [trial.last_result["total"] for trial in analysis.trials] == [4, 20]
     checkpoint = analysis.trials[1].checkpoint
     assert checkpoint is not None

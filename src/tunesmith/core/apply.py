@@ -94,9 +94,10 @@ def _pause(state: State, trial: Trial, decision: cmd.Decision) -> None:
         state.move(trial, PAUSED)
         trial.mode = "rerun" if trial.base is None else "cold"
         return
-    trial.owed = trial.mode = mode
+    trial.owed = mode
     state.out.append(cmd.Pause(trial.number, trial.attempt, mode))
     if mode == "warm":
+        trial.mode = mode
         state.warm.add(trial.number)
         state.release(trial)
         deadline = state.timers.get(f"deadline:{trial.number}")
@@ -112,7 +113,8 @@ def _pause(state: State, trial: Trial, decision: cmd.Decision) -> None:
 def _resume(state: State, trial: Trial, decision: cmd.Decision) -> None:
     """A person wants the paused trial to go on: it is started before anything else, as soon as it fits."""
     state.held.discard(trial.number)
-    state.woken[trial.number] = None
+    if trial.status == PAUSED:
+        state.woken[trial.number] = None
 
 
 def _paused(state: State, trial: Trial, decision: cmd.Decision) -> None:
@@ -132,6 +134,7 @@ def _stop(state: State, trial: Trial, decision: cmd.Decision) -> None:
     trial.outcome = data.get("outcome", "stopped")
     trial.reason = decision.reason
     trial.mode = ""
+    state.held.discard(trial.number)
     if not trial.owed.startswith("kill:"):
         save = state.settings.save_at_end and trial.then in ("end", "interrupt") and trial.started
         trial.owed = "stop+save" if save else "stop"

@@ -161,7 +161,8 @@ class Controller:
 
     def awaited(self) -> list[tuple[int, int]]:
         """(trial, attempt) of every attempt from which an event must come, by trial number: all that are alive but those held warm."""
-        return [(number, trial.attempt) for number, trial in sorted(self.state.trials.items()) if trial.alive and (trial.holds or trial.then)]
+        trials = sorted(self.state.trials.items())
+        return [(number, trial.attempt) for number, trial in trials if trial.alive and (trial.holds or trial.then)]
 
     def digest(self) -> str:
         """A hash of the whole state, the scheduler's included."""
@@ -214,21 +215,21 @@ class Controller:
 
     def _replay(self, event: ev.Event, steps: Iterator[Decision], recorded: list[Decision]) -> list[Decision]:
         at = 0
+        plain: Decision | None = None
         for decision in steps:
             expected = recorded[at] if at < len(recorded) else None
             if decision.do == "continue" and not decision.reason:
-                if expected is None or expected.trial != decision.trial or expected.do not in ("stop", "pause", "exploit"):
-                    self._apply(decision)
-                    continue
+                self._apply(decision)  # not recorded; should the record have another answer, that one takes its place below
+                plain = decision
             elif expected is not None and (expected.do, expected.trial, expected.data) == (decision.do, decision.trial, decision.data):
                 self._apply(expected)
                 at += 1
-                continue
-            self._differs(event, expected, decision)
-            break
+            else:
+                self._differs(event, expected, decision)
+                break
         else:
             if at < len(recorded):
-                self._differs(event, recorded[at], None)
+                self._differs(event, recorded[at], plain)
         for expected in recorded[at:]:
             self._apply(expected)
             self._followups.clear()

@@ -66,7 +66,7 @@ def _check_resources(state: State, shrunk: bool) -> None:
     held: Counter[str] = Counter()
     cards: Counter[int] = Counter()
     for number, trial in state.trials.items():
-        _require(trial.holds == (trial.status == RUNNING), f"trial {number} is {trial.status}, and that it holds resources is {trial.holds}")
+        _require(trial.holds == (trial.status == RUNNING), f"trial {number} is {trial.status}, but that it holds resources: {trial.holds}")
         if trial.holds:
             held.update(dict(trial.request))
             cards.update({card: round(part * UNIT) for card, part in trial.gpus})
@@ -115,7 +115,8 @@ def _check_trial(state: State, trial: Trial) -> None:
         _require((trial.mode == "cold") <= (trial.base is not None), f"{who} is paused cold without a checkpoint")
     if trial.status == PENDING and trial.exploit is None:
         _require(trial.number in state.queues.get(trial.request, ()), f"{who} waits in no queue")
-    _require(trial.frontier >= trial.iteration, f"{who} has reported {trial.iteration}, beyond its frontier {trial.frontier}")
+    known = max(trial.frontier, trial.restore.iteration if trial.restore is not None else 0)
+    _require(known >= trial.iteration, f"{who} is at iteration {trial.iteration}, beyond {known}, which it has reported or loaded")
     _require(trial.number not in state.held or trial.status == PAUSED or trial.then == "pause", f"{who} is held by a person")
     _require(trial.then in ("", "end", "pause", "exploit", "interrupt"), f"{who} has '{trial.then}' before it")
 

@@ -78,6 +78,9 @@ class Journal(Protocol):
     def last(self) -> int:
         """``seq`` of the last committed record; 0 if there is none."""
 
+    def waiting(self) -> float | None:
+        """Seconds until the loop should call ``sync`` because appended records wait in memory; None: none do."""
+
     def sync(self) -> None:
         """Make all that was appended safe against power loss."""
 

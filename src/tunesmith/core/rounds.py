@@ -91,7 +91,7 @@ class Rounds:
     def _answers(self, asked: int, exploring: Collection[int]) -> list[ev.Event]:
         if (len(self._suggested) < asked and self._exhausted is None) or not all(trial in self._explored for trial in exploring):
             return []
-        released = [self._explored[trial] for trial in sorted(self._explored)] + [self._suggested[trial] for trial in sorted(self._suggested)]
+        released = [held[trial] for held in (self._explored, self._suggested) for trial in sorted(held)]
         if self._exhausted is not None:
             released.append(self._exhausted)
         self._explored.clear()

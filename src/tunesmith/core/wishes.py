@@ -84,16 +84,15 @@ def act(ctl: Controller, action: str, trial: Trial) -> Decisions:
     number = trial.number
     if action == "stop":
         yield from stop(ctl, trial, Decision("stop", number, "stopped by the user"))
-    elif trial.leaving or trial.exploit is not None:
-        return
-    elif action == "pause":
+    elif action == "resume":
+        if number in ctl.state.held or (trial.status == PAUSED and not trial.then):
+            yield Decision("resume", number, "resumed by the user")
+    elif action == "pause" and not trial.leaving and trial.exploit is None:
         if trial.status == RUNNING:
             yield _pause(ctl, trial, "paused by the user", held=True)
         elif number not in ctl.state.held:
             mode = trial.mode if trial.status == PAUSED else "rerun"
             yield Decision("pause", number, "paused by the user", {"mode": mode, "held": True})
-    elif action == "resume" and trial.status == PAUSED:
-        yield Decision("resume", number, "resumed by the user")
 
 
 def _pause(ctl: Controller, trial: Trial, reason: str, *, held: bool = False) -> Decision:

@@ -71,6 +71,10 @@ class MemoryJournal:
         """Number of the last record; 0 if there is none."""
         return len(self._rows)
 
+    def waiting(self) -> float | None:
+        """Nothing ever waits."""
+        return None
+
     def sync(self) -> None:
         """Nothing to do: memory is as safe as it gets."""
 

@@ -231,6 +231,10 @@ class SqliteJournal:
         """``seq`` of the last record; 0 if there is none."""
         return self._last
 
+    def waiting(self) -> float | None:
+        """Seconds until what was appended should be synced because it waits in memory (network disks); None: nothing does."""
+        return None if self._closed else self._store.waiting()
+
     def sync(self) -> None:
         """Make all that was appended safe against power loss.
 

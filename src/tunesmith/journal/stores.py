@@ -101,6 +101,10 @@ class LocalStore:
                 self._thread = threading.Thread(target=self._flush_behind, name="tunesmith-journal", daemon=True)
                 self._thread.start()
 
+    def waiting(self) -> float | None:
+        """Seconds until something that waits in memory should be flushed: here nothing waits."""
+        return None
+
     def flush(self) -> None:
         """Make what was written visible to a read through the connection: here it always is."""
 
@@ -184,6 +188,10 @@ class NetworkStore:
             raise
         if not self._rows and self._clock() >= self._next_snapshot:
             self._renew_snapshot()
+
+    def waiting(self) -> float | None:
+        """Seconds until what waits in memory should be flushed; None: nothing does."""
+        return max(0.0, self._since + self.group_s - self._clock()) if self._rows else None
 
     def flush(self) -> None:
         """Commit what waits in memory."""

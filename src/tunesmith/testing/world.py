@@ -1,4 +1,4 @@
-"""A tiny world for the controller: searcher, workers, timers and users in virtual time. No clock, no threads; the same seed, the same story.
+"""A tiny world for the controller: searcher, workers, timers and people in virtual time. No clock, no threads; same seed, same story.
 
 :class:`World` takes commands and makes events, with seeded delays and fates; hostile ones repeat themselves, come late, get lost.
 :class:`Loop` is the shell's loop without its edges: it feeds a controller, keeps the records, and can crash and recover.
@@ -127,6 +127,7 @@ class World:
         self.quiet = self.shrunk = False
         self._heap: list[tuple[float, int, ev.Event, _Attempt | None]] = []
         self._count = 0
+        self._searched = 0.0
         self._attempts: dict[tuple[int, int], _Attempt] = {}
 
     # -- events out ------------------------------------------------------------------------------------------------------
@@ -229,16 +230,15 @@ class World:
                     self._tell(attempt, command)
 
     def _suggest(self, n: int, first: int) -> None:
-        delay = 0.0
-        for number in range(first, first + n):
-            delay += self._delay()  # a searcher answers in order
+        for number in range(first, first + n):  # a searcher answers in order
+            self._searched = max(self._searched, self.now) + self._delay()
             if self.fates.exhausted_after is not None and number >= self.fates.exhausted_after:
-                self.send(ev.SearchExhausted(f"the searcher had {self.fates.exhausted_after}"), delay)
+                self._push(ev.SearchExhausted(f"the searcher had {self.fates.exhausted_after}"), self._searched)
                 return
             draw = stream(self.seed, "suggest", number)
             values = {"x": draw.random()}
             resources = dict(draw.choice(self.fates.resources)) if self.fates.resources else None
-            self.send(ev.Suggested(number, values, "world", resources), delay)
+            self._push(ev.Suggested(number, values, "world", resources), self._searched)
 
     def _set_timer(self, timer: str, at: float | None) -> None:
         self.timers.pop(timer, None)
