@@ -18,8 +18,15 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing itself would be the heaviest import of all; type checkers know the name
 if TYPE_CHECKING:
-    from typing import Any
-
+    # isort: off
+    from tunesmith import (
+        analysis as analysis, callback as callback, checkpoints as checkpoints, config as config, errors as errors,
+        executors as executors, experiment as experiment, integration as integration, journal as journal, logger as logger,
+        progress as progress, registry as registry, resources as resources, result as result, schedulers as schedulers,
+        search as search, session as session, space as space, stopper as stopper, suggest as suggest,
+        testing as testing, track as track, trainable as trainable, trial as trial,
+    )
+    # isort: on
     from tunesmith.analysis import ExperimentAnalysis, Result, ResultGrid, open_experiment
     from tunesmith.callback import Callback
     from tunesmith.checkpoints import Checkpoint
@@ -194,19 +201,21 @@ _SUBMODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    import importlib
+if not TYPE_CHECKING:  # or else no misspelling would ever be found
 
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    elif name in _SUBMODULES:
-        value = importlib.import_module(f"{__name__}.{name}")
-    else:
-        from tunesmith.hints import did_you_mean
+    def __getattr__(name: str) -> object:
+        import importlib
 
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{did_you_mean(name, [*_HOME, *_SUBMODULES])}")
-    globals()[name] = value
-    return value
+        if name in _HOME:
+            value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        elif name in _SUBMODULES:
+            value = importlib.import_module(f"{__name__}.{name}")
+        else:
+            from tunesmith.hints import did_you_mean
+
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{did_you_mean(name, [*_HOME, *_SUBMODULES])}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

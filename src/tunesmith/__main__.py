@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Sequence
 
 from tunesmith.errors import TuneError
@@ -32,13 +31,14 @@ def _rerun(path: str, trial_id: str, debug: bool) -> int:
     from tunesmith.rerun import rerun
 
     ended, error = rerun(path, trial_id)
+    if ended.error:
+        print(ended.error.get("traceback", ""), file=sys.stderr)
     print(f"ended: {ended.outcome}")
     if error is None:
         return 0
     if debug:
         import pdb  # noqa: T100 - asked for with --pdb
 
-        traceback.print_exception(error)
         pdb.post_mortem(error.__traceback__)
     return 1
 

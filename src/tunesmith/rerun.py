@@ -50,7 +50,9 @@ def rerun(path: str, trial_id: str, show: Callable[[str], None] = print) -> tupl
     trial = analysis.get_trial(trial_id)
     header, description = recorded(analysis.experiment_path)
     stored = load(analysis.experiment_path)
-    config = Space.parse(stored.space_config()).resolve(trial.values)
+    if stored.blocks:
+        show(f"without config[{stored.blocks[0]!r}]: it is secret, and was not stored")
+    config = Space.parse(stored.config_without_blocks()).resolve(trial.values)
     channel = _Channel(trial.trial_id, trial.iteration if trial.status != ERROR else 0, _stop(stored), show)
     runner: AttemptRunner = AttemptRunner(stored.get("trainable"))
     seed = trial_seed(description["seed"], trial.number)

@@ -30,13 +30,15 @@ class Stored:
 
     Args:
         config: the space's config, without secrets.
-        secrets: paths of those ("a/b").
+        secrets: paths of those that were strings ("a/b").
+        blocks: paths of those that were whole blocks of settings ("wandb").
         parts: the pickled fields of the spec, by name.
         failed: why a field could not be pickled, by name.
     """
 
     config: bytes
     secrets: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
     parts: dict[str, bytes] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -54,11 +56,17 @@ class Stored:
         """The space's config, its secrets put back from ``given`` (the caller's) or the environment.
 
         Raises:
-            SpecError: a secret is in neither; names its key and the variable.
+            SpecError: a secret is in neither; names its key and the variable. Blocks are never in the environment.
             JournalError: the config cannot be loaded here.
         """
         if given is not None:
             return dict(given)
+        if self.blocks:
+            raise SpecError(f"config[{self.blocks[0]!r}] is secret and was not stored. Give the space again (param_space=...).")
+        return self.config_without_blocks()
+
+    def config_without_blocks(self) -> dict[str, Any]:
+        """As :meth:`space_config`, but blocks stay left out."""
         config: dict[str, Any] = _loads("the search space", self.config)
         for path in self.secrets:
             variable = path.replace("/", "_").replace("-", "_").upper()
@@ -79,7 +87,9 @@ def save(spec: ExperimentSpec) -> None:
     """
     config = dict(spec.space.config)
     kept = redact(config)
-    stored = Stored(_dumps(kept), tuple(_removed(config, kept)))
+    removed = dict(_removed(config, kept))
+    blocks = tuple(path for path, value in removed.items() if not isinstance(value, str | bytes))
+    stored = Stored(_dumps(kept), tuple(path for path in removed if path not in blocks), blocks)
     for item in fields(spec):
         if item.name in _NOT_STORED:
             continue
@@ -135,17 +145,17 @@ def _loads(name: str, data: bytes) -> Any:
         ) from error
 
 
-def _removed(config: Any, kept: Any, path: str = "") -> Iterator[str]:
-    """Flat paths of ``config`` that are not in ``kept``."""
+def _removed(config: Any, kept: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Flat paths of ``config`` that are not in ``kept``, and what is there."""
     if isinstance(config, Mapping):
         for key, value in config.items():
             place = f"{path}/{key}" if path else str(key)
             if key not in kept:
-                yield place
+                yield place, value
             else:
                 yield from _removed(value, kept[key], place)
     elif isinstance(config, list | tuple) and len(config) != len(kept):
-        yield path
+        yield path, config
 
 
 def _put(config: dict[str, Any], keys: list[str], value: Any) -> None:

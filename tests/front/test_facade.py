@@ -36,9 +36,11 @@ def test_every_public_name_is_there() -> None:
 
 def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
     tree = ast.parse(Path(tune.__file__).read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom) and node.module != "typing"]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     static = {alias.name: node.module for node in imports for alias in node.names}
+    assert {name for name, module in static.items() if module == "tunesmith"} == tune._SUBMODULES
+    static = {name: module for name, module in static.items() if module != "tunesmith"}
     assert static == {name: f"tunesmith.{module}" for name, module in tune._HOME.items()}
     assert sorted(static) == sorted(set(tune.__all__) - {"__version__"})
 

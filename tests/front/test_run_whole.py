@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import pickle
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,7 +236,9 @@ def test_run_experiments_runs_all_and_then_raises(tmp_path: Path) -> None:
     assert tune.open_experiment(tmp_path / "good").trials[0].status == "TERMINATED"
 
 
-def test_rerun_of_a_failed_trial(go: Go, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rerun_of_a_failed_trial(
+    go: Go, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tunesmith.__main__ import main
 
     def train(config: Config) -> None:
@@ -249,6 +253,33 @@ def test_rerun_of_a_failed_trial(go: Go, tmp_path: Path, capsys: pytest.CaptureF
     assert main(["rerun", str(tmp_path / "x"), bad.trial_id]) == 1
     out = capsys.readouterr().out.splitlines()
     assert (out[0], out[-1]) == ("report 1: loss=2", "ended: user_error")
+    opened: list[Any] = []
+    monkeypatch.setattr("pdb.post_mortem", opened.append)
+    assert main(["rerun", str(tmp_path / "x"), bad.trial_id, "--pdb"]) == 1
+    assert "AssertionError: too large" in capsys.readouterr().err
+    assert len(opened) == 1
     assert main(["rerun", str(tmp_path / "x"), "nobody"]) == 2
     assert "error: " in capsys.readouterr().err
     assert len(tune.open_experiment(tmp_path / "x").trials) == 2, "nothing of it is recorded"
+
+
+def test_ctrl_c_ends_at_the_next_report_and_says_how_to_go_on(go: Go, caplog: pytest.LogCaptureFixture) -> None:
+    interrupts = True
+
+    def train(config: Config) -> None:
+        for step in range(3):
+            if config["x"] == 2 and step == 1 and interrupts:
+                signal.raise_signal(signal.SIGINT)
+            tune.report(loss=step)
+
+    config = {"x": tune.grid_search([1, 2, 3])}
+    with caplog.at_level(logging.WARNING, "tunesmith"):
+        analysis = go(train, name="x", config=config)
+    assert "resume=True, name='x'" in caplog.text
+    finished, *others = [trial.status for trial in analysis.trials]
+    assert finished == "TERMINATED"
+    assert "TERMINATED" not in others
+    interrupts = False
+    again = go(train, name="x", config=config, resume=True)
+    assert [trial.status for trial in again.trials] == ["TERMINATED"] * 3
+    assert [trial.last_result["loss"] for trial in again.trials] == [2, 2, 2]

@@ -52,6 +52,17 @@ def test_secrets_are_not_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert stored.space_config() == {"lr": 0.1, "hub": {"password": "from outside", "user": "ada"}, "api-key": "too"}
 
 
+def test_blocks_of_settings_come_from_the_script_only(tmp_path: Path) -> None:
+    config = {"lr": 0.1, "wandb": {"project": "secret project"}}
+    spec = made(tmp_path, config=config)
+    assert b"secret project" not in Path(spec.path, FILE).read_bytes()
+    stored = load(spec.path)
+    assert stored.space_config(config) == config
+    assert stored.config_without_blocks() == {"lr": 0.1}
+    with pytest.raises(SpecError, match=r"config\['wandb'\] is secret and was not stored\. Give the space again"):
+        stored.space_config()
+
+
 class Locked(tune.Callback):
     def __init__(self) -> None:
         self.lock = threading.Lock()

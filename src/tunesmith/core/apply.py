@@ -95,6 +95,7 @@ def _pause(state: State, trial: Trial, decision: cmd.Decision) -> None:
         trial.mode = "rerun" if trial.base is None else "cold"
         return
     trial.owed = mode
+    trial.reason = decision.reason
     state.out.append(cmd.Pause(trial.number, trial.attempt, mode))
     if mode == "warm":
         trial.mode = mode
@@ -107,7 +108,6 @@ def _pause(state: State, trial: Trial, decision: cmd.Decision) -> None:
         state.move(trial, PAUSED)
     else:
         trial.then = "pause"
-        trial.reason = decision.reason
 
 
 def _resume(state: State, trial: Trial, decision: cmd.Decision) -> None:
@@ -144,8 +144,8 @@ def _stop(state: State, trial: Trial, decision: cmd.Decision) -> None:
 def _kill(state: State, trial: Trial, decision: cmd.Decision) -> None:
     outcome = decision.data["outcome"]
     trial.owed = f"kill:{outcome}"
-    if not trial.then:
-        trial.reason = decision.reason
+    if trial.then in ("", "pause", "interrupt"):
+        trial.outcome, trial.reason = outcome, decision.reason
     state.disarm(f"deadline:{trial.number}")
     state.disarm(f"silence:{trial.number}")
     state.out.append(cmd.Kill(trial.number, trial.attempt, outcome))

@@ -69,7 +69,8 @@ def failed(ctl: Controller, trial: Trial, event: ev.AttemptEnded, *, pausing: bo
     state = ctl.state
     used = trial.failures.get(event.outcome, 0)
     allowed = policy.budget(state.settings, event.outcome)
-    text = trial.reason if event.outcome in ("nan", "timeout", "silent") and trial.reason else policy.describe_error(event)
+    ours = event.outcome == trial.outcome and trial.reason  # what we ended it for
+    text = ours or policy.describe_error(event)
     over = state.stopping and state.kind != "drain"
     if over or (0 <= allowed <= used):
         yield from end(ctl, trial, event.outcome, text, event)

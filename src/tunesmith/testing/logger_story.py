@@ -1,0 +1,184 @@
+"""What the logger kit is made of: a journal in memory that tells a story, and hosts of loggers that follow it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tunesmith.core import events as ev
+from tunesmith.core.commands import Decision
+from tunesmith.core.ports import Header, Record
+from tunesmith.journal import MemoryJournal
+from tunesmith.journal.trials import TrialBook, TrialInfo
+from tunesmith.logger import LoggerCallback, LoggerHost
+from tunesmith.trainable.metrics import flatten_metrics
+
+__all__ = ["Diary", "Story"]
+
+INFO = {"pid": 7, "hostname": "box", "node_ip": "127.0.0.1"}
+_PATIENCE = 60.0
+"""Seconds after which a host that does not move is a failure."""
+
+
+class Story:
+    """Commits records to a journal and tells them to the hosts that follow: an experiment without its loop.
+
+    Args:
+        directory: the experiment's.
+
+    Attributes:
+        resolve: drawn values -> config, as :meth:`Space.resolve`; None: the values themselves. Set it before :meth:`host`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     story, diary = Story(Path(folder)), Diary()
+        ...     _ = story.host([diary])
+        ...     story.start(lr=0.1)
+        ...     story.report(1, loss=0.5)
+        ...     story.end()
+        ...     story.close()
+        >>> diary.entries
+        [('start', 0, 0), ('result', 0, 1), ('end', 0, False), ('over', 1)]
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.header = Header(uuid="3f2ab" + "0" * 27, name="demo", created=1_000_000_000.0)
+        self.journal = MemoryJournal(self.header)
+        self.hosts: list[LoggerHost] = []
+        self.resolve: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self.add(ev.ExperimentStarted({"trainable_name": "train", "metrics": ["loss"], "modes": ["min"]}))
+
+    def add(self, event: Any, *decisions: Decision) -> Record:
+        """Commit one record."""
+        record = Record(event, list(decisions))
+        self.journal.append([record])
+        for host in self.hosts:
+            host.committed([record])
+        return record
+
+    # -- those who follow --------------------------------------------------------------------------------------------------
+
+    def host(self, loggers: Iterable[Any], *, note: bool = False, **options: Any) -> LoggerHost:
+        """A host that follows from here on; ``note``: where it stands is noted on disk, as in a run that may be resumed."""
+        book = TrialBook(self.header, str(self.directory), "train", self.resolve, keep_finished=False, reader=self.journal.read)
+        directory = str(self.directory) if note else None
+        host = LoggerHost(loggers, book, lambda: nullcontext(self.journal), directory, options.pop("linger_s", 0.0))
+        self.hosts.append(host)
+        return host
+
+    def close(self) -> None:
+        """Everything is written, and nobody follows any more."""
+        for host in self.hosts:
+            host.close()
+        self.hosts = []
+
+    # -- what happens ------------------------------------------------------------------------------------------------------
+
+    def start(self, trial: int = 0, attempt: int = 0, **values: Any) -> None:
+        """An attempt starts; the first of a trial with the drawn ``values``."""
+        if attempt == 0:
+            self.add(ev.Suggested(trial, values or {"lr": 0.1}, "random"), Decision("launch", trial))
+        self.add(ev.AttemptStarted(trial, attempt, INFO, at=1.0))
+
+    def report(self, iteration: int, trial: int = 0, attempt: int = 0, checkpoint: str | None = None, **metrics: Any) -> None:
+        """A report, made of ``metrics`` as a worker makes it: flat scalars, and apart what is none."""
+        flat, others = flatten_metrics(metrics)
+        full = {**flat, "training_iteration": iteration, "time_this_iter_s": 0.5, "time_total_s": 0.5 * iteration}
+        self.add(ev.Reported(trial, attempt, iteration, full, checkpoint, None, tuple(others), 1.0 + iteration, others or None))
+
+    def end(self, trial: int = 0, attempt: int = 0, outcome: str = "finished", reason: str = "") -> None:
+        """The trial is over, and well."""
+        data = {"status": "TERMINATED", "outcome": outcome}
+        self.add(ev.AttemptEnded(trial, attempt, outcome, at=9.0), Decision("end", trial, reason, data))
+
+    def pause(self, trial: int = 0, attempt: int = 0) -> None:
+        """The attempt ends from a checkpoint; the trial goes on later, as another attempt."""
+        self.add(ev.AttemptEnded(trial, attempt, "paused", at=8.0), Decision("paused", trial, "waits for its rung"))
+
+    def fail(self, trial: int = 0, attempt: int = 0, *, retry: bool = False) -> None:
+        """The attempt fails in the user's code; ``retry``: and the trial is tried again."""
+        error = {"type": "KeyError", "message": "'lr'", "where": "train.py:42", "traceback": "Traceback ...\nKeyError: 'lr'\n"}
+        text = "KeyError: 'lr' at train.py:42"
+        decision = (
+            Decision("retry", trial, text, {"outcome": "user_error", "charge": True})
+            if retry
+            else Decision("end", trial, text, {"status": "ERROR", "outcome": "user_error"})
+        )
+        self.add(ev.AttemptEnded(trial, attempt, "user_error", error, at=9.0), decision)
+
+    def fall_silent(self, trial: int = 0, attempt: int = 0) -> None:
+        """The trial fails without an error of its own."""
+        data = {"status": "ERROR", "outcome": "silent"}
+        self.add(ev.AttemptEnded(trial, attempt, "silent", at=9.0), Decision("end", trial, "no report for max_silence_s=5", data))
+
+    def exploit(self, trial: int, attempt: int, source: int, **values: Any) -> None:
+        """The attempt ends; the trial is to go on from ``source``'s checkpoint with other values."""
+        self.add(ev.AttemptEnded(trial, attempt, "stopped", at=8.0), Decision("exploit", trial, "", {"source": source, "values": values}))
+        data = {"source": source, "checkpoint": f"{source}/checkpoint_000000"}
+        self.add(ev.TimerFired("exploit"), Decision("exploited", trial, "", data), Decision("launch", trial))
+
+    # -- where things are --------------------------------------------------------------------------------------------------
+
+    def trial_id(self, trial: int = 0) -> str:
+        return f"3f2ab_{trial:05d}"
+
+    def trial_dir(self, trial: int = 0) -> Path:
+        return self.directory / self.trial_id(trial)
+
+
+class Diary(LoggerCallback):
+    """Notes what it is told. Put last, it also tells when the loggers before it have been flushed.
+
+    Attributes:
+        entries: ("start", trial number, attempt), ("restore", number), ("save", number), ("result", number, iteration),
+            ("end", number, failed) and ("over", number of trials), in order.
+        results: every row, as it was given.
+        thread: name of the thread in which results came.
+    """
+
+    reads_only: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[Any, ...]] = []
+        self.results: list[dict[str, Any]] = []
+        self.thread: str | None = None
+        self._flushed = 0
+        self._news = threading.Condition()
+
+    def setup(self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any) -> None:
+        self.entries.append(("setup", num_samples))
+
+    def log_trial_start(self, trial: TrialInfo) -> None:
+        self.entries.append(("start", trial.number, trial.attempt))
+
+    def log_trial_restore(self, trial: TrialInfo) -> None:
+        self.entries.append(("restore", trial.number))
+
+    def log_trial_save(self, trial: TrialInfo) -> None:
+        self.entries.append(("save", trial.number))
+
+    def log_trial_result(self, iteration: int, trial: TrialInfo, result: dict[str, Any]) -> None:
+        self.thread = threading.current_thread().name
+        self.results.append(result)
+        self.entries.append(("result", trial.number, result["training_iteration"]))
+
+    def log_trial_end(self, trial: TrialInfo, failed: bool = False) -> None:
+        self.entries.append(("end", trial.number, failed))
+
+    def on_experiment_end(self, trials: Any, **info: Any) -> None:
+        self.entries.append(("over", len(trials)))
+
+    def flush(self) -> None:
+        with self._news:
+            self._flushed = len(self.entries)
+            self._news.notify_all()
+
+    def wait(self, count: int) -> None:
+        """Until ``count`` entries have been noted, and all loggers before this one were flushed after that."""
+        with self._news:
+            assert self._news.wait_for(lambda: self._flushed >= count, _PATIENCE), f"told so far: {self.entries}"
