@@ -117,6 +117,8 @@ class _Session:
         self.journal = journal
         self.header: Header = journal.header
         self.names: dict[int, tuple[str | None, str | None]] = {}
+        self._prefix = f"{self.header.uuid[:5]}_"
+        self._home = os.path.join(spec.path, "")
         self.failures = FailureLog()
         self.controller = Controller(spec.scheduler)
         executor = spec.executor
@@ -244,12 +246,12 @@ class _Session:
 
     def trial_id(self, number: int) -> str:
         """As in file names: five digits of the experiment, five of the trial."""
-        return f"{self.header.uuid[:5]}_{number:05d}"
+        return f"{self._prefix}{number:05d}"
 
     def trial_dir(self, number: int) -> str:
         """Absolute."""
         name = self.names[number][1] if self.names and number in self.names else None
-        return os.path.join(self.spec.path, name or self.trial_id(number))
+        return self._home + (name or self.trial_id(number))
 
     def assign(self, launch: cmd.Launch) -> Assignment:
         """All that a worker needs for this attempt."""

@@ -12,6 +12,7 @@ from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
 from tunesmith.core.controller import Controller
 from tunesmith.core.invariants import check
+from tunesmith.core.placement import UNIT
 from tunesmith.core.ports import Record, TrialView
 from tunesmith.core.state import State
 from tunesmith.core.trial import Trial
@@ -82,6 +83,8 @@ class Script:
         self.now += after
         event.at = self.now
         late = self.state.late
+        if isinstance(event, ev.CapacityChanged):
+            self.shrunk = self.shrunk or any(event.totals.get(name, 0) < amount / UNIT for name, amount in self.state.pool.totals.items())
         self.decisions, self.commands = self.controller.handle(event)
         if self.state.late == late:
             self.records.append(Record(event, self.decisions))

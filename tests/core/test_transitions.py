@@ -10,6 +10,7 @@ import pytest
 
 from tunesmith.core import events as ev
 from tunesmith.core import handlers
+from tunesmith.core.controller import Controller
 from tunesmith.core.handlers import HANDLERS
 from tunesmith.core.transitions import EXPERIMENT, MOVES, NEW, STARTING, TABLE, diagram
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED
@@ -223,14 +224,12 @@ def test_events_of_trials_that_never_were_are_late(script: Any) -> None:
     assert one.controller.digest() == before
 
 
-@pytest.mark.parametrize("event", [one() for one in (lambda: ev.CapacityChanged({}), lambda: ev.StopRequested("x"), lambda: ev.SearchExhausted("x"))])
-def test_nothing_comes_before_the_start(event: ev.Event, script: Any) -> None:
-    from tunesmith.core.controller import Controller
-
-    controller = Controller(script().scheduler)
+@pytest.mark.parametrize("event", [ev.CapacityChanged({}), ev.StopRequested("x"), ev.SearchExhausted("x"), ev.SpecChanged({})])
+def test_nothing_comes_before_the_start(event: ev.Event, told: Any) -> None:
+    controller = Controller(told())
     with pytest.raises(IllegalTransition, match="before ExperimentStarted"):
         controller.handle(event)
-    assert controller.digest() == Controller(controller.scheduler).digest()
+    assert controller.digest() == Controller(told()).digest()
 
 
 @pytest.mark.parametrize("session", [0, 2, 7])

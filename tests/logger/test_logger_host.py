@@ -32,34 +32,7 @@ from tunesmith.logger import (
     split_callbacks,
 )
 from tunesmith.logger import host as host_module
-
-
-class Diary(LoggerCallback):
-    def __init__(self) -> None:
-        self.entries: list[Any] = []
-        self.thread: str | None = None
-
-    def setup(self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any) -> None:
-        self.entries.append(("setup", num_samples))
-
-    def log_trial_start(self, trial: Any) -> None:
-        self.entries.append(("start", trial.number, trial.attempt))
-
-    def log_trial_restore(self, trial: Any) -> None:
-        self.entries.append(("restore", trial.number))
-
-    def log_trial_save(self, trial: Any) -> None:
-        self.entries.append(("save", trial.number))
-
-    def log_trial_result(self, iteration: int, trial: Any, result: Any) -> None:
-        self.thread = threading.current_thread().name
-        self.entries.append(("result", trial.number, result["training_iteration"]))
-
-    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        self.entries.append(("end", trial.number, failed))
-
-    def on_experiment_end(self, trials: Any, **info: Any) -> None:
-        self.entries.append(("over", len(trials)))
+from tunesmith.testing.logger_story import Diary
 
 
 def tell(story: Any) -> None:

@@ -111,8 +111,11 @@ def encode_event(event: Event) -> Row:
     if type(event) is Reported:
         return _encode_report(event)
     shape = _SHAPES[type(event)]
+    values = [getattr(event, name) for name in shape.body]
     try:
-        body = dumps([getattr(event, name) for name in shape.body])
+        body = f"[{', '.join([_repeated_text(value) if type(value) is dict else _text(value) for value in values])}]"
+    except RecursionError:
+        raise SerializationError(f"{type(event).__name__}: a value is nested too deeply to be recorded, or contains itself") from None
     except SerializationError as error:
         raise SerializationError(f"{type(event).__name__} of trial {getattr(event, 'trial', None)}: {error}") from None
     return (
@@ -202,7 +205,13 @@ def encode_decisions(decisions: Sequence[Decision]) -> str | None:
     """
     if not decisions:
         return None
-    return dumps([[decision.do, decision.trial, decision.reason, decision.data] for decision in decisions])
+    try:
+        entries = [
+            f"[{_quote(one.do)}, {_text(one.trial)}, {_quote(one.reason)}, {_repeated_text(one.data)}]" for one in decisions
+        ]
+    except RecursionError:
+        raise SerializationError("a decision's data is nested too deeply to be recorded, or contains itself") from None
+    return f"[{', '.join(entries)}]"
 
 
 def decode_decisions(text: str | None) -> list[Decision]:
@@ -275,6 +284,27 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return f'{{"$t": [{", ".join(map(_text, value))}]}}'
     return _derived_text(value)
+
+
+_SEEN: dict[tuple[tuple[Any, Any], ...], str] = {}
+_TELLABLE = frozenset({str, int})
+"""Types of values that are equal only if they are written alike (1, 1.0 and True are equal, and are not)."""
+_SEEN_MOST = 256
+
+
+def _repeated_text(value: dict[Any, Any]) -> str:
+    """The text of a dict that is likely to come again, word for word: who ran an attempt, how a trial ended."""
+    if not value:
+        return "{}"
+    if not (_TELLABLE.issuperset(map(type, value.values())) and _STRING.issuperset(map(type, value))):
+        return _dict_text(value)
+    key = tuple(value.items())
+    text = _SEEN.get(key)
+    if text is None:
+        text = _dict_text(value)
+        if len(_SEEN) < _SEEN_MOST:
+            _SEEN[key] = text
+    return text
 
 
 def _dict_text(value: Mapping[Any, Any]) -> str:

@@ -186,7 +186,7 @@ def reported(ctl: Controller, event: ev.Reported) -> Decisions:
 
 def _answer(ctl: Controller, trial: Trial, event: ev.Reported, repeat: bool) -> Decisions:
     """The decision that the trial waits for."""
-    settings, number = ctl.state.settings, trial.number
+    settings, number, then = ctl.state.settings, trial.number, trial.then
     if event.verdict is not None:
         yield Decision("stop", number, event.verdict)
     elif event.metrics.get("done"):
@@ -201,7 +201,7 @@ def _answer(ctl: Controller, trial: Trial, event: ev.Reported, repeat: bool) -> 
                 yield from enact(ctl, wishes)
         if trial.status == RUNNING and not trial.owed:
             yield Decision("continue", number)
-        elif trial.then in ("pause", "interrupt"):  # told while it was on its way here: the report counts, and it is told again
+        elif then and trial.then == then:  # told to pause or end while it was on its way here: the report counts, and it is told again
             ctl.state.say_again(trial)
 
 

@@ -55,7 +55,8 @@ class FilePool:
 class RowFile:
     """One file of one trial. Rows wait in memory until :meth:`flush`, :meth:`close`, or until there are many.
 
-    The first write of a new ``RowFile`` replaces what was there: the file is a projection, its rows are all given or rewritten.
+    The first write of a new ``RowFile`` replaces what was there (unless :meth:`go_on` came before): the file is a projection, its rows
+    are all given or rewritten.
     """
 
     def __init__(self, path: str, pool: FilePool) -> None:
@@ -80,6 +81,20 @@ class RowFile:
                 write_new(self.path, data)
                 self._begun = True
 
+    def go_on(self) -> None:
+        """Add to the file that an earlier session left, if there is one. What is left of a line that was cut off goes."""
+        try:
+            with open(self.path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return
+        whole = data.rfind(b"\n") + 1
+        if whole:
+            if whole < len(data):
+                os.truncate(self.path, whole)
+            self._begun = True
+            self._continue(data[:whole].decode("utf-8", "replace"))
+
     def close(self) -> None:
         """Write what waits and close the file; later rows open it again."""
         self.flush()
@@ -97,6 +112,9 @@ class RowFile:
         """What waits, as bytes; nothing waits afterwards."""
         rows, self._rows = self._rows, []
         return self._encode(rows).encode("utf-8", "backslashreplace")
+
+    def _continue(self, text: str) -> None:
+        """Learn from what the file holds."""
 
     def _entry(self, row: Mapping[str, Any]) -> Any:
         """What is kept of a row until it is written."""
@@ -149,6 +167,9 @@ class CsvFile(RowFile):
     def rewrite(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.columns = {}
         super().rewrite(rows)
+
+    def _continue(self, text: str) -> None:
+        self.columns = dict.fromkeys(next(csv.reader(io.StringIO(text, newline=""))))
 
     def _entry(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return scalars(row)

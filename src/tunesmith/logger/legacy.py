@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.core.flat import flatten
 from tunesmith.logger.base import Logger, LoggerCallback
 from tunesmith.logger.files import CsvFile, FilePool, JsonLinesFile
-from tunesmith.logger.params import write_params
+from tunesmith.logger.params import drawn_paths, write_params
 from tunesmith.secrets import redact
 
 if TYPE_CHECKING:
@@ -29,26 +29,30 @@ class NoopLogger(Logger):
 
 
 class CSVLogger(Logger):
-    """Writes ``progress.csv`` into ``logdir``; in ``loggers=`` it stands for ``CSVLoggerCallback``."""
+    """Writes ``progress.csv`` into ``logdir``, or goes on with the one there; in ``loggers=`` it stands for ``CSVLoggerCallback``."""
 
     def _init(self) -> None:
         self._file = CsvFile(f"{self.logdir}/progress.csv", FilePool())
+        if _goes_on(self.trial):
+            self._file.go_on()
 
     def on_result(self, result: dict[str, Any]) -> None:
         self._file.add(_flat(result))
 
     def flush(self) -> None:
-        self._file.flush()
+        self._file.close()  # not held open: there may be as many of these as trials
 
     def close(self) -> None:
         self._file.close()
 
 
 class JsonLogger(Logger):
-    """Writes ``result.json`` and ``params.json`` into ``logdir``; in ``loggers=`` it stands for ``JsonLoggerCallback``."""
+    """Writes ``result.json`` (or goes on with it) and ``params.json``; in ``loggers=`` it stands for ``JsonLoggerCallback``."""
 
     def _init(self) -> None:
-        self._file = JsonLinesFile(f"{self.logdir}/result.json", FilePool())
+        self._file = JsonLinesFile(f"{self.logdir}/result.json", FilePool(), _drawn(self.trial))
+        if _goes_on(self.trial):
+            self._file.go_on()
         self.update_config(self.config)
 
     def on_result(self, result: dict[str, Any]) -> None:
@@ -56,10 +60,10 @@ class JsonLogger(Logger):
 
     def update_config(self, config: dict[str, Any]) -> None:
         self.config = config
-        write_params(self.logdir, redact(config))
+        write_params(self.logdir, redact(config, _drawn(self.trial)))
 
     def flush(self) -> None:
-        self._file.flush()
+        self._file.close()  # not held open: there may be as many of these as trials
 
     def close(self) -> None:
         self._file.close()
@@ -149,6 +153,15 @@ class LegacyLoggerCallback(LoggerCallback):
         loggers = [cls(trial.config, trial.path, trial) for cls in self.logger_classes]
         self._loggers[trial.number] = loggers
         return loggers
+
+
+def _goes_on(trial: TrialInfo | None) -> bool:
+    """Whether there may be rows of an earlier session; by hand, without a trial, nobody knows."""
+    return trial is None or trial.attempt > 0 or trial.report is not None
+
+
+def _drawn(trial: TrialInfo | None) -> frozenset[str]:
+    return frozenset() if trial is None else drawn_paths(trial)
 
 
 def _flat(result: dict[str, Any]) -> dict[str, Any]:

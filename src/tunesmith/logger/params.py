@@ -1,17 +1,29 @@
-"""``params.json``, and ``params.pkl`` where JSON cannot hold the configuration."""
+"""``params.json``, and ``params.pkl`` where JSON cannot hold the configuration; and which parts of that were drawn."""
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tunesmith.journal.tags import is_scalar
 from tunesmith.logger.encode import config_text, json_holds
 from tunesmith.logger.files import replace, write_new
 
-__all__ = ["write_params"]
+if TYPE_CHECKING:
+    from tunesmith.journal.trials import TrialInfo
+
+__all__ = ["drawn_paths", "write_params"]
 
 _log = logging.getLogger("tunesmith")
+
+
+def drawn_paths(trial: TrialInfo) -> frozenset[str]:
+    """Where drawn values lie in the trial's configuration: what :func:`tunesmith.secrets.redact` is to leave alone.
+
+    An option that is a dict or a list is not among them: it was chosen as a whole, and constants in it may be secrets.
+    """
+    return frozenset(path for path, value in trial.evaluated_params.items() if is_scalar(value))
 
 
 def write_params(directory: str, config: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from tunesmith.core.flat import ResultDict
 from tunesmith.journal.trials import TrialBook, TrialInfo
 from tunesmith.logger.base import LoggerCallback
 from tunesmith.logger.files import CsvFile, FilePool, JsonLinesFile, RowFile
-from tunesmith.logger.params import write_params
+from tunesmith.logger.params import drawn_paths, write_params
 from tunesmith.secrets import redact
 
 __all__ = ["CSVLoggerCallback", "JsonLoggerCallback", "rows_of"]
@@ -100,13 +100,13 @@ class JsonLoggerCallback(_RowLogger[JsonLinesFile]):
     file_name = "result.json"
 
     def log_trial_start(self, trial: TrialInfo) -> None:
-        config = redact(trial.config, trial.values)
+        config = redact(trial.config, drawn_paths(trial))
         write_params(trial.path, config)
         super().log_trial_start(trial)
         self._files[trial.number][0].use(trial.config, config)
 
     def _new(self, trial: TrialInfo) -> JsonLinesFile:
-        return JsonLinesFile(f"{trial.path}/{self.file_name}", self._pool, trial.values)
+        return JsonLinesFile(f"{trial.path}/{self.file_name}", self._pool, drawn_paths(trial))
 
 
 def rows_of(trial: TrialInfo) -> list[ResultDict]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
@@ -16,11 +20,28 @@ from tunesmith.journal.trials import TrialBook, TrialInfo
 from tunesmith.logger import LoggerCallback, LoggerHost
 from tunesmith.trainable.metrics import flatten_metrics
 
-__all__ = ["Diary", "Story"]
+__all__ = ["METRICS", "Diary", "Player", "Story", "tell"]
 
 INFO = {"pid": 7, "hostname": "box", "node_ip": "127.0.0.1"}
 _PATIENCE = 60.0
 """Seconds after which a host that does not move is a failure."""
+
+
+METRICS: dict[str, list[dict[str, Any]]] = {
+    "nan and infinities": [{"loss": math.nan, "gain": math.inf, "dip": -math.inf}, {"loss": 1.0, "gain": 2.0, "dip": 3.0}],
+    "none": [{"loss": None, "gain": 1.0}, {"loss": 1.0, "gain": None}],
+    "booleans": [{"done_well": True, "again": False}],
+    "numbers": [{"count": 2**70, "tiny": 5e-324, "exact": 0.1 + 0.2, "negative": -0.0}],
+    "numpy": [{"loss": np.float32(0.5), "n": np.int64(3), "ok": np.bool_(True), "one": np.array([0.25]), "text": np.str_("relu")}],
+    "strings": [{"note": 'a "quoted", text'}, {"note": "two\nlines\r\nand\ta tab"}, {"note": ""}, {"note": "grüße 🎈"}, {"note": "1e3"}],
+    "nested": [{"val": {"acc": 0.5, "by": {"cat": 0.25, "dog": 1}}, "loss": 1.0}, {"val": {"acc": 0.6, "by": {"cat": 0.5, "dog": 2}}}],
+    "a name above another": [{"a": 1, "a/b": 2}],
+    "names": [{"a b": 1.0, "loss-1": 2.0, "x/y": 3.0, "per%": 4.0, "größe": 5.0, "a.b": 6.0, "loss@10": 7.0, "f(x)": 8.0}],
+    "punctuation in names": [{'a"b': 1.0, "a,b": 2.0, "a;b": 3.0, "a:b": 4.0, "a\\b": 5.0}],
+    "keys that come late": [{"loss": 1.0}, {"loss": 2.0, "late": 3.0}, {"later": "x"}, {"loss": 4.0}],
+    "nothing": [{}, {}],
+}
+"""What trials may report: name of the oddity -> rows."""
 
 
 class Story:
@@ -95,6 +116,11 @@ class Story:
         """The trial is over, and well."""
         data = {"status": "TERMINATED", "outcome": outcome}
         self.add(ev.AttemptEnded(trial, attempt, outcome, at=9.0), Decision("end", trial, reason, data))
+
+    def lose(self, trial: int = 0, attempt: int = 0) -> None:
+        """The attempt was cut off with its driver; the trial is tried again, free of charge."""
+        decision = Decision("retry", trial, "the driver was lost", {"outcome": "driver_lost", "charge": False})
+        self.add(ev.AttemptEnded(trial, attempt, "driver_lost", at=8.5), decision)
 
     def pause(self, trial: int = 0, attempt: int = 0) -> None:
         """The attempt ends from a checkpoint; the trial goes on later, as another attempt."""
@@ -182,3 +208,74 @@ class Diary(LoggerCallback):
         """Until ``count`` entries have been noted, and all loggers before this one were flushed after that."""
         with self._news:
             assert self._news.wait_for(lambda: self._flushed >= count, _PATIENCE), f"told so far: {self.entries}"
+
+
+@dataclass(slots=True)
+class _Live:
+    """A trial that runs; ``saved``: the iteration of its newest checkpoint."""
+
+    trial: int
+    attempt: int = 0
+    iteration: int = 0
+    saved: int = 0
+
+
+class Player:
+    """Plays acts of a story in any order, and keeps the books of what was told.
+
+    Attributes:
+        ACTS: "report", "checkpoint" (a report with one), "retry" (from the newest checkpoint), "end", "fail", and "resume": all that
+            run were lost with their driver, and go on from their checkpoints.
+        told: trial -> rows, repeated iterations included.
+    """
+
+    ACTS = ("report", "report", "checkpoint", "retry", "end", "fail", "resume")
+
+    def __init__(self, story: Story) -> None:
+        self.told: dict[int, list[dict[str, Any]]] = {}
+        self._story = story
+        self._live: dict[int, _Live] = {}
+
+    def play(self, act: str, seat: int) -> None:
+        """One act of the trial that has this seat; a seat whose trial is over is taken by a new one."""
+        if act == "resume":
+            for live in self._live.values():
+                self._story.lose(live.trial, live.attempt)
+                self._again(live)
+            return
+        live = self._live.get(seat) or self._begin(seat)
+        if act == "retry":
+            self._story.fail(live.trial, live.attempt, retry=True)
+            self._again(live)
+        elif act in ("end", "fail"):
+            getattr(self._story, act)(live.trial, live.attempt)
+            del self._live[seat]
+        else:
+            live.iteration += 1
+            if act == "checkpoint":
+                live.saved = live.iteration
+            at, saved = live.iteration, live.iteration if act == "checkpoint" else None
+            self.told[live.trial] += tell(self._story, live.trial, at, at, attempt=live.attempt, checkpoint=saved, scale=1 + live.attempt)
+
+    def _begin(self, seat: int) -> _Live:
+        live = self._live[seat] = _Live(len(self.told))
+        self.told[live.trial] = []
+        self._story.start(live.trial)
+        return live
+
+    def _again(self, live: _Live) -> None:
+        live.attempt += 1
+        live.iteration = live.saved
+        self._story.start(live.trial, live.attempt)
+
+
+def tell(
+    story: Story, trial: int, first: int, last: int, *, attempt: int = 0, checkpoint: int | None = None, scale: float = 1
+) -> list[dict[str, Any]]:
+    """Report iterations ``first`` to ``last``, with a checkpoint at one of them; returns the rows."""
+    rows = []
+    for at in range(first, last + 1):
+        metrics = {"loss": scale / at, "val/acc": 0.5}
+        story.report(at, trial, attempt, f"{trial}/checkpoint_000000" if at == checkpoint else None, **metrics)
+        rows.append({"training_iteration": at, **metrics})
+    return rows

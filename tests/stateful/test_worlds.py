@@ -1,0 +1,98 @@
+"""Whole experiments in random worlds, with schedulers from harmless to nasty: invariants after each event, and always an end."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunesmith.core import events as ev
+from tunesmith.schedulers.fifo import FIFOScheduler
+from tunesmith.testing.world import fold
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=settings.default.max_examples * 2)
+@given(seed=SEEDS)
+def test_fifo(seed: int, tools: Any) -> None:
+    loop, _ = tools.make_loop(seed, FIFOScheduler)
+    tools.finish(loop)
+
+
+@settings(max_examples=settings.default.max_examples * 4)
+@given(seed=SEEDS)
+def test_nasty(seed: int, tools: Any) -> None:
+    loop, _ = tools.make_loop(seed, tools.Nasty)
+    tools.finish(loop)
+
+
+@given(seed=SEEDS, crashes=st.lists(st.integers(1, 120), min_size=1, max_size=4))
+def test_crashes_anywhere(seed: int, crashes: list[int], tools: Any) -> None:
+    """The driver dies and another goes on: the fold is exact, and the run ends."""
+    loop, _ = tools.make_loop(seed, tools.Nasty)
+    loop.start()
+    for steps in crashes:
+        while not loop.controller.state.finished and (steps := steps - 1) > 0:
+            loop.step()
+        if not loop.controller.state.finished:
+            loop.crash()
+    tools.finish(loop)
+
+
+@given(seed=SEEDS, changes=st.lists(st.tuples(st.integers(1, 40), st.sampled_from(["num_samples", "limits", "budget", "resources"])), max_size=4))
+def test_settings_change_while_it_runs(seed: int, changes: list[tuple[int, str]], tools: Any) -> None:
+    loop, _ = tools.make_loop(seed, tools.Nasty, num_samples=6)
+    pick = random.Random(seed)
+    loop.start()
+    for steps, what in changes:
+        while not loop.controller.state.finished and (steps := steps - 1) > 0:
+            loop.step()
+        if loop.controller.state.finished:
+            break
+        loop.feed(ev.SpecChanged({
+            "num_samples": {"num_samples": loop.controller.state.settings.num_samples + 2},
+            "limits": {"max_trial_s": pick.choice((None, 2.0)), "max_silence_s": pick.choice((None, 0.7)), "max_concurrent": pick.choice((None, 1))},
+            "budget": {"time_budget_s": pick.choice((None, 9.0))},
+            "resources": {"resources": {"cpu": pick.choice((1, 2))}, "num_to_keep": pick.choice((None, 1))},
+        }[what]))  # fmt: skip
+    tools.finish(loop)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_prefix_folds_into_the_same_state(seed: int, tools: Any) -> None:
+    loop, watch = tools.make_loop(seed + 100, tools.Nasty)
+    digests: list[str] = []
+
+    def note(*args: Any) -> None:
+        watch(*args)
+        digests.append(loop.controller.digest())
+
+    loop.watch = note
+    loop.run()
+    again = fold([], tools.Nasty())
+    for record, digest in zip(loop.records, digests, strict=True):
+        again.handle(record.event, record.decisions)
+        assert again.digest() == digest
+    assert not again.difference
+
+
+def test_the_worlds_are_worth_their_name(tools: Any) -> None:
+    """Between them, a few dozen seeds see every decision there is."""
+    dos: set[str] = set()
+    kinds: set[str] = set()
+    late = 0
+    for seed in range(60):
+        loop, watch = tools.make_loop(seed, tools.Nasty)
+        tools.finish(loop)
+        dos |= watch.dos
+        kinds.add(loop.controller.state.kind)
+        late += loop.controller.state.late
+    assert dos == {
+        "launch", "pause", "paused", "resume", "stop", "kill", "save", "retry", "exploit", "exploited", "skip", "end", "halt", "finish",
+    }  # fmt: skip
+    assert {"", "stop", "budget"} <= kinds
+    assert late > 200
