@@ -77,7 +77,7 @@ class Drive:
         """
         self.deliver(first)
         while not self.finished and self.failure is None:
-            ready = [*self._timers_due(), *self.host.poll()]
+            ready = [*self._timers_due(), *self._suggestions()]
             if not ready and not self._inbox:
                 ready = self._released(self.executor.poll(self._patience()))
             if ready or self._inbox:
@@ -140,17 +140,27 @@ class Drive:
             for command in owed:
                 if type(command) is cmd.Suggest:
                     host.request(command.n, command.first)
-                    queue.extend(host.poll())
+                    queue.extend(self._suggestions())
                 else:
                     commands.append(command)
         if records:
             self.journal.append(records)
+        if self.failure is not None:
+            return  # what was handled is on record; nothing more is carried out
         for command in commands:
             self._carry_out(command)
         if records:
             self._tell(records)
             if self.stopper is not None:
                 self._ask_stop_all()
+
+    def _suggestions(self) -> list[ev.Suggested | ev.SearchExhausted]:
+        """What the searcher has ready. User code that names or sizes trials may raise here: the run ends, with this turn on record."""
+        try:
+            return self.host.poll()
+        except TuneError as error:
+            self.failure = error
+            return []
 
     def _admit(self, event: ev.Event, commands: list[cmd.Command]) -> bool:
         """Whether the event is news; asks the user's stop criteria about a report that is."""

@@ -82,6 +82,10 @@ def rerun_command(path: str, trial_id: str) -> str:
 
 
 def _conclude(spec: ExperimentSpec, finished: Finished, analysis: ExperimentAnalysis) -> None:
+    if finished.exhausted:
+        if not any(finished.counts.values()):
+            raise UserCodeError(f"no trial could be started: {finished.exhausted}")
+        logging.getLogger("tunesmith").warning("no more configurations were proposed: %s", finished.exhausted)
     if finished.kind == "metric":
         raise MetricError(f"{finished.reason} The results so far are in {finished.path}.")
     if finished.kind == "drain":

@@ -39,7 +39,8 @@ class Finished:
     Args:
         path, name, header: where and what it is.
         counts: status -> number of trials.
-        kind: why it ended: "" (nothing was left), stop, budget, drain, breaker, fail_fast, metric; ``reason``: in words.
+        kind: why it ended: "" (nothing was left), stop, budget, drain, breaker, fail_fast, unplaceable, metric; ``reason``: in words.
+        exhausted: why the searcher had nothing more to propose, "" if it was not asked further.
         failures: groups of trials that ended in ERROR.
         resolve: drawn values -> a fresh config with the real objects.
         elapsed: seconds of this session.
@@ -51,6 +52,7 @@ class Finished:
     counts: dict[str, int]
     kind: str
     reason: str
+    exhausted: str
     failures: FailureLog
     resolve: Callable[[dict[str, Any]], dict[str, Any]]
     elapsed: float
@@ -90,7 +92,7 @@ def execute(spec: ExperimentSpec) -> Finished:
             drive.run(first)
     state = drive.controller.state
     return Finished(
-        spec.path, spec.name, journal.header, dict(state.counts), state.kind, state.stopping or state.finished,
+        spec.path, spec.name, journal.header, dict(state.counts), state.kind, state.stopping or state.finished, state.exhausted,
         session.failures, spec.space.resolve, time.monotonic() - began,
     )  # fmt: skip
 

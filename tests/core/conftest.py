@@ -54,7 +54,9 @@ def never(runnable: Any) -> None:
 class Script:
     """One experiment, told event by event."""
 
-    def __init__(self, scheduler: Scheduler | None = None, totals: Mapping[str, float] | None = None, slots: int | None = None, **spec: Any) -> None:
+    def __init__(
+        self, scheduler: Scheduler | None = None, totals: Mapping[str, float] | None = None, slots: int | None = None, **spec: Any
+    ) -> None:
         self.scheduler = scheduler or Told()
         self.controller = Controller(self.scheduler)
         self.totals = {"cpu": 2.0} if totals is None else dict(totals)

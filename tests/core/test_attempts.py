@@ -160,7 +160,11 @@ def test_the_reply_never_launches(script: Any) -> None:
 
 @pytest.mark.parametrize(
     ("metrics", "verdict", "reason"),
-    [({"loss": 1.0}, "loss <= 1", "loss <= 1"), ({"loss": 1.0, "done": True}, None, "reported done"), ({"loss": math.nan}, "enough", "enough")],
+    [
+        ({"loss": 1.0}, "loss <= 1", "loss <= 1"),
+        ({"loss": 1.0, "done": True}, None, "reported done"),
+        ({"loss": math.nan}, "enough", "enough"),
+    ],
 )
 def test_stops_of_the_users(metrics: dict[str, Any], verdict: str | None, reason: str, script: Any) -> None:
     one = script(metrics=["loss"], modes=["min"])

@@ -34,7 +34,10 @@ def test_suggestions_are_drawn_only_for_free_slots(script: Any) -> None:
     assert suggests(one.end(1)) == [(1, 2)]
 
 
-@pytest.mark.parametrize(("totals", "slots", "limit", "asked"), [({"cpu": 8}, 3, None, 3), ({"cpu": 8}, None, 2, 2), ({"cpu": 8}, 3, 5, 3), ({"cpu": 2}, 3, 5, 2)])
+@pytest.mark.parametrize(
+    ("totals", "slots", "limit", "asked"),
+    [({"cpu": 8}, 3, None, 3), ({"cpu": 8}, None, 2, 2), ({"cpu": 8}, 3, 5, 3), ({"cpu": 2}, 3, 5, 2)],
+)
 def test_what_bounds_them(totals: dict[str, float], slots: int | None, limit: int | None, asked: int, script: Any) -> None:
     one = script(num_samples=20, totals=totals, slots=slots, max_concurrent=limit)
     assert suggests(one.commands) == [(asked, 0)]

@@ -128,7 +128,9 @@ def test_a_trial_that_finishes_before_the_pause_has_finished(script: Any, told: 
 
 
 @pytest.mark.parametrize(("retries", "status"), [({}, "ERROR"), ({"user_error": 1}, "PAUSED")])
-def test_failing_on_the_way_to_a_pause_is_a_failure(retries: dict[str, int], status: str, script: Any, told: Any, takes_waiting_only: Any) -> None:
+def test_failing_on_the_way_to_a_pause_is_a_failure(
+    retries: dict[str, int], status: str, script: Any, told: Any, takes_waiting_only: Any
+) -> None:
     one = script(told({(0, 1): "PAUSE"}, chosen=takes_waiting_only), num_samples=2, can_save=True, retries=retries)
     one.begin(2)
     one.report(0)
@@ -253,7 +255,9 @@ def test_a_trial_that_says_nothing(script: Any) -> None:
 
 
 def test_the_clock_stands_still_while_a_trial_is_held_warm(script: Any, told: Any) -> None:
-    one = script(told({(0, 1): "PAUSE"}, chosen=second_time), totals={"cpu": 1}, num_samples=2, warm_pause=True, max_trial_s=10.0, max_silence_s=7.0)
+    one = script(
+        told({(0, 1): "PAUSE"}, chosen=second_time), totals={"cpu": 1}, num_samples=2, warm_pause=True, max_trial_s=10.0, max_silence_s=7.0
+    )
     one.begin()
     one.now = 4.0
     commands = one.report(0)

@@ -39,7 +39,7 @@ def statuses(controller: Controller) -> tuple[bytes, dict[int, tuple[str, int]]]
 
 def story(scheduler: Scheduler | None = None, **settings: Any) -> Loop:
     fates = Fates(reports=(3, 6), checkpoint=0.4, failures={"user_error": 0.05})
-    make = (lambda: Halves()) if scheduler is None else lambda: scheduler
+    make = Halves if scheduler is None else lambda: scheduler
     loop = Loop(make, {"num_samples": 12, "retries": {"user_error": 1}, **settings}, World(3, fates, totals={"cpu": 3.0}))
     loop.run()
     return loop
@@ -52,7 +52,7 @@ def test_equal_at_every_step() -> None:
     loop.run()
     again = Controller(Halves())
     for record, digest in zip(loop.records, digests, strict=True):
-        decisions, commands = again.handle(record.event, record.decisions)
+        decisions, _ = again.handle(record.event, record.decisions)
         assert decisions == record.decisions
         assert again.digest() == digest
     assert again.difference == ""
@@ -78,8 +78,9 @@ def test_the_first_difference_is_named() -> None:
     at = next(record for record in loop.records if any(decision.do == "stop" for decision in record.decisions))
     trial = at.decisions[0].trial
     again = fold(loop.records, Halves(9.0))
+    where = f"at {at.event.at:.3f} s, Reported"
     assert again.difference == (
-        f"at {at.event.at:.3f} s, Reported: recorded was 'stop trial {trial}', this code decides 'continue trial {trial}'; the record stands"
+        f"{where}: recorded was 'stop trial {trial}', this code decides 'continue trial {trial}'; the record stands"
     )
 
 
@@ -87,7 +88,8 @@ def test_a_decision_that_the_record_lacks() -> None:
     loop = story(Halves(9.0))
     again = fold(loop.records, Halves(-9.0, 1))
     first = next(record.event for record in loop.records if isinstance(record.event, ev.Reported))
-    assert again.difference.startswith(f"at {first.at:.3f} s, Reported: recorded was 'nothing more', this code decides 'stop trial {first.trial}'")
+    where = f"at {first.at:.3f} s, Reported"
+    assert again.difference.startswith(f"{where}: recorded was 'nothing more', this code decides 'stop trial {first.trial}'")
 
 
 LOSS = {"loss": 1.0}

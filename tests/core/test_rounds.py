@@ -55,7 +55,14 @@ def test_a_repeated_report_takes_nobodys_turn() -> None:
 
 def test_what_concerns_no_running_attempt_passes_at_once() -> None:
     rounds = Rounds()
-    passing = [report(7), ev.AttemptEnded(0, 3, "finished"), ev.StopRequested("x"), ev.UserAction("stop", 0), ev.CapacityChanged({}), ev.SearchExhausted("")]
+    passing = [
+        report(7),
+        ev.AttemptEnded(0, 3, "finished"),
+        ev.StopRequested("x"),
+        ev.UserAction("stop", 0),
+        ev.CapacityChanged({}),
+        ev.SearchExhausted(""),
+    ]
     assert rounds.offer([report(0), *passing], BOTH) == passing
     assert rounds.offer([report(1)], BOTH) == [report(0), report(1)]
 
@@ -132,7 +139,14 @@ def decisions(records: list[Record]) -> list[tuple[str, Any, str, str, Any]]:
 @pytest.mark.parametrize("warm", [True, False])
 def test_timing_decides_nothing(seed: int, warm: bool) -> None:
     fates = Fates(reports=(2, 7), checkpoint=0.3, failures={"user_error": 0.05, "worker_lost": 0.03, "infeasible": 0.02}, unstarted=0.03)
-    settings = {"num_samples": 14, "deterministic": True, "retries": {"user_error": 2}, "num_to_keep": 1, "warm_pause": warm, "identical": None}
+    settings = {
+        "num_samples": 14,
+        "deterministic": True,
+        "retries": {"user_error": 2},
+        "num_to_keep": 1,
+        "warm_pause": warm,
+        "identical": None,
+    }
     stories, lengths = [], set()
     for timing in range(5):
         world = World(seed, fates, totals={"cpu": 4.0}, timing=random.Random(timing).getrandbits(32))

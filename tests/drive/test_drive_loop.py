@@ -171,3 +171,36 @@ def test_equal_seeds_give_equal_configurations_and_other_seeds_do_not(go):
         return [trial.config for trial in go(three, config=SPACE, num_samples=3, name=name, seed=seed).trials]
 
     assert configs("a", 7) == configs("b", 7) != configs("c", 8)
+
+
+def test_a_name_creator_that_raises_ends_the_run_with_everything_before_on_record(go, tmp_path):
+    def name(trial):
+        if trial.number == 1:
+            raise LookupError("no more names")
+        return "first"
+
+    with pytest.raises(UserCodeError, match=r"LookupError: no more names at test_drive_loop.py:\d+.*trial 1"):
+        go(three, config=SPACE, num_samples=3, trial_name_creator=name)
+    assert [trial.status for trial in tune.open_experiment(tmp_path / "run").trials] == ["TERMINATED"]
+    analysis = go(three, config=SPACE, num_samples=3, trial_name_creator=lambda trial: f"n{trial.number}", resume=True)
+    assert [str(trial) for trial in analysis.trials] == ["first", "n1", "n2"]
+
+
+def test_a_searcher_that_raises_ends_the_search_and_says_why(go, caplog):
+    class Broken(tune.suggest.Searcher):
+        def __init__(self, good):
+            super().__init__()
+            self.good = good
+
+        def suggest(self, trial_id):
+            if not self.good:
+                raise OSError("no connection")
+            self.good -= 1
+            return {"x": 1.5}
+
+    with pytest.raises(UserCodeError, match=r"no trial could be started: Broken raised OSError: no connection at test_drive_loop.py:\d+"):
+        go(three, config=SPACE, num_samples=3, search_alg=Broken(0))
+    with caplog.at_level(logging.WARNING, "tunesmith"):
+        analysis = go(three, config=SPACE, num_samples=3, search_alg=Broken(2), name="two")
+    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
+    assert any("Broken raised OSError" in message for message in caplog.messages)

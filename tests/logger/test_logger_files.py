@@ -137,7 +137,7 @@ def test_a_retry_from_scratch(story: Any) -> None:
 
 
 def test_error_file(story: Any) -> None:
-    story.host([ErrorFileCallback(wall=lambda: 0.0)])
+    story.host([ErrorFileCallback()])
     story.start()
     story.fail(retry=True)
     story.start(attempt=1)

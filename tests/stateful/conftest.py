@@ -64,7 +64,7 @@ class Owed:
     def __init__(self) -> None:
         self.attempts: dict[tuple[int, int], cmd.Command] = {}
         self.saves: set[tuple[int, int]] = set()
-        self.explores: dict[int, cmd.Explore] = {}
+        self.explores: dict[int | None, cmd.Explore] = {}
         self.timers: dict[str, float] = {}
         self.asked = self.suggested = 0
         self.finish: list[cmd.Command] = []
@@ -97,13 +97,16 @@ class Owed:
             case ev.AttemptEnded(trial, attempt):
                 self._attempt_over((trial, attempt))
             case ev.Explored(trial):
-                del self.explores[trial]
+                del self.explores[trial]  # it was owed, or it would have been late
             case ev.TimerFired(timer):
                 del self.timers[timer]
 
-    def decided(self, decision: Decision) -> None:
-        if decision.do in ("skip", "end") and decision.trial is not None:
-            self.explores.pop(decision.trial, None)
+    def decided(self, decision: Decision, commands: list[cmd.Command]) -> None:
+        number = decision.trial
+        if decision.do == "exploit" and "values" not in decision.data:
+            self.explores[number] = [one for one in commands if isinstance(one, cmd.Explore) and one.trial == number][-1]
+        elif decision.do in ("skip", "end"):
+            self.explores.pop(number, None)
         elif decision.do == "halt":
             self.asked = 0
             self.ending = True
@@ -112,8 +115,6 @@ class Owed:
         match command:
             case cmd.Suggest(n):
                 self.asked += n
-            case cmd.Explore(trial):
-                self.explores[trial] = command
             case cmd.Save(trial, attempt):
                 self.saves.add((trial, attempt))
             case cmd.SetTimer(timer, at):
@@ -122,7 +123,7 @@ class Owed:
                     self.timers[timer] = at
             case cmd.Finish():
                 self.finish.append(command)
-            case cmd.DeleteCheckpoint():
+            case cmd.DeleteCheckpoint() | cmd.Explore():
                 pass
             case _:
                 self.attempts[command.trial, command.attempt] = command
@@ -156,7 +157,7 @@ class Watch:
     def _owed(self, loop: Loop, record: Record, commands: list[cmd.Command]) -> None:
         self.owed.event(record.event)
         for decision in record.decisions:
-            self.owed.decided(decision)
+            self.owed.decided(decision, commands)
         for command in commands:
             self.owed.command(command)
         assert sorted(map(repr, loop.controller.wanted())) == sorted(map(repr, self.owed.all()))
@@ -164,7 +165,9 @@ class Watch:
     def _moves(self, loop: Loop, record: Record) -> None:
         """Every change of a status is one that the table draws."""
         state = loop.controller.state
-        now = {number: STARTING if trial.status == RUNNING and not trial.started else trial.status for number, trial in state.trials.items()}
+        now = {
+            number: STARTING if trial.status == RUNNING and not trial.started else trial.status for number, trial in state.trials.items()
+        }
         now |= {number: (TERMINATED, ERROR)[code - 1] for number, code in enumerate(state.ended) if code}
         for number, status in now.items():
             before = self.statuses.get(number, "NEW")

@@ -33,7 +33,15 @@ class Mixed(Scheduler):
 
 
 FATES = Fates(reports=(3, 5), checkpoint=0.4, failures={"user_error": 0.06, "worker_lost": 0.03}, hostile=0.1)
-SPEC = {"num_samples": 30, "retries": {"user_error": 1}, "num_to_keep": 1, "warm_pause": True, "warm_slots": 2, "identical": None, "max_silence_s": 9.0}
+SPEC = {
+    "num_samples": 30,
+    "retries": {"user_error": 1},
+    "num_to_keep": 1,
+    "warm_pause": True,
+    "warm_slots": 2,
+    "identical": None,
+    "max_silence_s": 9.0,
+}
 
 
 def new_loop(tools: Any) -> tuple[Loop, Any]:

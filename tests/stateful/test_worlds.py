@@ -43,7 +43,10 @@ def test_crashes_anywhere(seed: int, crashes: list[int], tools: Any) -> None:
     tools.finish(loop)
 
 
-@given(seed=SEEDS, changes=st.lists(st.tuples(st.integers(1, 40), st.sampled_from(["num_samples", "limits", "budget", "resources"])), max_size=4))
+@given(
+    seed=SEEDS,
+    changes=st.lists(st.tuples(st.integers(1, 40), st.sampled_from(["num_samples", "limits", "budget", "resources"])), max_size=4),
+)
 def test_settings_change_while_it_runs(seed: int, changes: list[tuple[int, str]], tools: Any) -> None:
     loop, _ = tools.make_loop(seed, tools.Nasty, num_samples=6)
     pick = random.Random(seed)
@@ -53,12 +56,20 @@ def test_settings_change_while_it_runs(seed: int, changes: list[tuple[int, str]]
             loop.step()
         if loop.controller.state.finished:
             break
-        loop.feed(ev.SpecChanged({
-            "num_samples": {"num_samples": loop.controller.state.settings.num_samples + 2},
-            "limits": {"max_trial_s": pick.choice((None, 2.0)), "max_silence_s": pick.choice((None, 0.7)), "max_concurrent": pick.choice((None, 1))},
-            "budget": {"time_budget_s": pick.choice((None, 9.0))},
-            "resources": {"resources": {"cpu": pick.choice((1, 2))}, "num_to_keep": pick.choice((None, 1))},
-        }[what]))  # fmt: skip
+        loop.feed(
+            ev.SpecChanged(
+                {
+                    "num_samples": {"num_samples": loop.controller.state.settings.num_samples + 2},
+                    "limits": {
+                        "max_trial_s": pick.choice((None, 2.0)),
+                        "max_silence_s": pick.choice((None, 0.7)),
+                        "max_concurrent": pick.choice((None, 1)),
+                    },
+                    "budget": {"time_budget_s": pick.choice((None, 9.0))},
+                    "resources": {"resources": {"cpu": pick.choice((1, 2))}, "num_to_keep": pick.choice((None, 1))},
+                }[what]
+            )
+        )
     tools.finish(loop)
 
 

@@ -72,7 +72,8 @@ def rebuild_files(path: str, loggers: Sequence[Any] | None = None) -> None:
 
     Args:
         path: the experiment's directory.
-        loggers: who writes; None: the default files. ``error.txt`` is completed, not replaced.
+        loggers: who writes; None: the default files. ``error.txt`` is completed, not replaced. Where a configuration holds what JSON
+            cannot, the journal knows its name only: files show that, and ``params.json`` and ``params.pkl`` that are there stay.
 
     Raises:
         JournalError: there is no journal, or it cannot be read.
@@ -82,7 +83,8 @@ def rebuild_files(path: str, loggers: Sequence[Any] | None = None) -> None:
     journal = os.path.join(path, JOURNAL_FILE)
     with open_reader(journal) as reader:
         book = TrialBook(reader.header, path, keep_finished=False)
-        host = LoggerHost(default_loggers() if loggers is None else loggers, book, lambda: open_reader(journal))
+        own = [JsonLoggerCallback(described=True), CSVLoggerCallback(), ErrorFileCallback()] if loggers is None else loggers
+        host = LoggerHost(own, book, lambda: open_reader(journal))
         host.follow(reader.last())
         host.close()
     if host.failures:

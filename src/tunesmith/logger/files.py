@@ -100,21 +100,44 @@ class RowFile:
         self.flush()
         self._pool.close(self.path)
 
-    def rewrite(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Make the file hold exactly ``rows``; rows that waited are forgotten."""
-        self._pool.close(self.path)
+    def rewrite(self, rows: Iterable[Mapping[str, Any]], told: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Make the file hold exactly ``rows``, as if all of ``told`` had been added and some taken back; rows that waited are forgotten."""
         self._rows = [self._entry(row) for row in rows]
         self._begun = False
-        replace(self.path, self._take())
-        self._begun = True
+        self._foresee(told)
+        self._replace(self._take())
+
+    def keep(self, count: int) -> bool:
+        """Take back all rows but the first ``count``; false, and nothing is done, if the file on disk does not have so many."""
+        self.flush()
+        try:
+            with open(self.path, "rb") as file:
+                kept = self._first(count, file.read().decode("utf-8", "replace"))
+        except FileNotFoundError:
+            return False
+        if kept is not None:
+            self._replace(kept.encode())
+        return kept is not None
 
     def _take(self) -> bytes:
         """What waits, as bytes; nothing waits afterwards."""
         rows, self._rows = self._rows, []
         return self._encode(rows).encode("utf-8", "backslashreplace")
 
+    def _replace(self, data: bytes) -> None:
+        self._pool.close(self.path)
+        replace(self.path, data)
+        self._begun = True
+
     def _continue(self, text: str) -> None:
         """Learn from what the file holds."""
+
+    def _foresee(self, told: Iterable[Mapping[str, Any]]) -> None:
+        """Learn from rows of which some are not written any more."""
+
+    def _first(self, count: int, text: str) -> str | None:
+        """``text`` up to its row number ``count``; None if there are not so many."""
+        raise NotImplementedError
 
     def _entry(self, row: Mapping[str, Any]) -> Any:
         """What is kept of a row until it is written."""
@@ -156,6 +179,10 @@ class JsonLinesFile(RowFile):
     def _encode(self, rows: list[str]) -> str:
         return "".join(rows)
 
+    def _first(self, count: int, text: str) -> str | None:
+        lines = io.StringIO(text).readlines()
+        return "".join(lines[:count]) if len(lines) >= count else None
+
 
 class CsvFile(RowFile):
     """A table with flat ("/"-joined) columns in the order in which they first came up; a late column widens the whole table."""
@@ -164,9 +191,14 @@ class CsvFile(RowFile):
         super().__init__(path, pool)
         self.columns: dict[str, None] = {}
 
-    def rewrite(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def _foresee(self, told: Iterable[Mapping[str, Any]]) -> None:
         self.columns = {}
-        super().rewrite(rows)
+        for row in told:
+            self.columns.update(dict.fromkeys(scalars(row)))
+
+    def _first(self, count: int, text: str) -> str | None:
+        rows = list(csv.reader(io.StringIO(text, newline="")))[: count + 1]
+        return _csv_text(rows) if len(rows) > count else None
 
     def _continue(self, text: str) -> None:
         self.columns = dict.fromkeys(next(csv.reader(io.StringIO(text, newline=""))))

@@ -31,6 +31,9 @@ class ReadsJournal(Protocol):
     def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> Iterable[Record]:
         """Records with ``seq > after``, in order."""
 
+    def last(self) -> int:
+        """``seq`` of the newest record that can be read."""
+
 
 class LoggerHost:
     """An :class:`~tunesmith.core.ports.Observer` whose loggers run in one background thread.
@@ -134,6 +137,7 @@ class LoggerHost:
     def _follow(self, reader: ReadsJournal) -> None:
         self._catch_up(reader)
         while self._wait():
+            self._allow_for_lag(reader)
             for records in iter(lambda: self._next(reader), []):
                 self._hooks.committed(records)
             self._flush()
@@ -169,6 +173,13 @@ class LoggerHost:
             self._wake_at = cursor + _BATCH
             self._news.wait_for(lambda: self._seen >= self._wake_at or self._closing, self._linger)
             return self._seen > cursor
+
+    def _allow_for_lag(self, reader: ReadsJournal) -> None:
+        """On a network disk readers see a copy, some seconds old: what is newer can be had from memory only, so all of it stays there."""
+        seen = self._seen
+        if self._tail.maxlen is not None and reader.last() < seen:
+            with self._news:
+                self._tail = deque(self._tail)
 
     def _next(self, reader: ReadsJournal) -> list[Record]:
         """The next records in order, from memory if they are there; none: there are no more for now."""

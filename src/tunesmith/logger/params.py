@@ -26,10 +26,17 @@ def drawn_paths(trial: TrialInfo) -> frozenset[str]:
     return frozenset(path for path, value in trial.evaluated_params.items() if is_scalar(value))
 
 
-def write_params(directory: str, config: dict[str, Any]) -> None:
-    """Write ``config`` (without secrets) into a trial's directory, which is made if needed."""
+def write_params(directory: str, config: dict[str, Any], described: bool = False) -> None:
+    """Write ``config`` (without secrets) into a trial's directory, which is made if needed.
+
+    Args:
+        described: the config is the journal's description, with names in place of what JSON cannot hold. It gives way to files that
+            were written from the real one.
+    """
+    if described and os.path.exists(f"{directory}/params.pkl"):
+        return
     write_new(f"{directory}/params.json", config_text(config).encode("utf-8", "backslashreplace"))
-    if json_holds(config):
+    if described or json_holds(config):
         return
     import cloudpickle
 

@@ -36,6 +36,11 @@ def falling_loss(values: Mapping[str, Any], iteration: int) -> dict[str, Any]:
     return {"loss": values.get("x", 0.5) + 1.0 / iteration}
 
 
+def nudge(values: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+    """The usual exploration: ``x`` becomes a little smaller."""
+    return {**values, "x": values.get("x", 0.5) * 0.8}
+
+
 @dataclass(slots=True)
 class Fates:
     """What may happen in a world; probabilities are per attempt or per report.
@@ -101,6 +106,7 @@ class World:
         done: the number of reports after which each trial has ended by itself.
         shrunk: the capacity has been smaller at some time.
         quiet: no more mischief.
+        explore: answers ``Explore``: (source values, data) -> new values; a scheduler's own method where it has one.
     """
 
     def __init__(
@@ -125,6 +131,7 @@ class World:
         self.done: dict[int, int] = {}
         self.timers: dict[str, float] = {}
         self.quiet = self.shrunk = False
+        self.explore: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] = nudge
         self._heap: list[tuple[float, int, ev.Event, _Attempt | None]] = []
         self._count = 0
         self._searched = 0.0
@@ -217,8 +224,8 @@ class World:
                 self._launch(command)
             case cmd.SetTimer(timer, at):
                 self._set_timer(timer, at)
-            case cmd.Explore(trial, _, values):
-                self.send(ev.Explored(trial, {**values, "x": values.get("x", 0.5) * 0.8}), self._delay())
+            case cmd.Explore(trial, _, values, data):
+                self.send(ev.Explored(trial, self.explore(dict(values), data)), self._delay())
             case cmd.DeleteCheckpoint(checkpoint):
                 assert checkpoint not in self.deleted, f"{checkpoint} is deleted twice"
                 self.deleted.add(checkpoint)
@@ -356,7 +363,7 @@ class Loop:
         self.settings = {"seed": world.seed, "can_save": world.can_save, **settings}
         self.world = world
         self.watch = watch
-        self.controller = Controller(scheduler())
+        self.controller = self._controller([])
         self.records: list[Record] = []
         self.events = 0
         self.rounds = Rounds() if self.settings.get("deterministic") else None
@@ -412,7 +419,7 @@ class Loop:
         """
         before = self.controller.digest()
         self.world.crash()
-        self.controller = fold(self.records, self.scheduler())
+        self.controller = self._controller(self.records)
         assert not self.controller.difference, self.controller.difference
         assert self.controller.digest() == before, "the fold of the journal gives another state"
         self.rounds = Rounds() if self.rounds is not None else None
@@ -432,6 +439,11 @@ class Loop:
         """The end of it, for failing tests."""
         lines = [f"{record.event!r} -> {[(d.do, d.trial, d.reason) for d in record.decisions]}" for record in self.records[-last:]]
         return "\n".join(["", *lines, f"owed: {self.controller.wanted()}", *map(repr, self.controller.state.trials.values())])
+
+    def _controller(self, records: list[Record]) -> Controller:
+        scheduler = self.scheduler()
+        self.world.explore = getattr(scheduler, "explore", None) or nudge
+        return fold(records, scheduler)
 
     def _released(self, events: list[ev.Event]) -> list[ev.Event]:
         if self.rounds is None:
