@@ -12,7 +12,8 @@ from tunesmith.core.commands import Decision
 from tunesmith.core.controller import Controller
 from tunesmith.core.ports import Record, TrialView
 from tunesmith.schedulers.base import Scheduler
-from tunesmith.testing.world import Fates, Loop, World, fold
+from tunesmith.testing.loop import Loop, fold
+from tunesmith.testing.world import Fates, World
 
 
 class Halves(Scheduler):

@@ -11,7 +11,8 @@ from tunesmith.core import events as ev
 from tunesmith.core.ports import Record
 from tunesmith.core.rounds import Rounds
 from tunesmith.schedulers.base import Scheduler
-from tunesmith.testing.world import Fates, Loop, World
+from tunesmith.testing.loop import Loop
+from tunesmith.testing.world import Fates, World
 
 BOTH = [(0, 0), (1, 0)]
 

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,35 @@ def test_a_host_that_falls_behind_reads_on_from_the_journal(story: Any, monkeypa
     gate.set()
     story.close()
     assert slow.entries == TOLD
+
+
+def test_a_journal_that_shows_its_records_late_only(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a network disk: a logger that is slow is told all the same, however much waits for it."""
+
+    class Late:
+        def last(self) -> int:
+            return 0
+
+        def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> list[Record]:
+            return []
+
+    class Slow(Diary):
+        def log_trial_result(self, iteration: int, trial: Any, result: Any) -> None:
+            gate.wait(60)
+            super().log_trial_result(iteration, trial, result)
+
+    monkeypatch.setattr(host_module, "_IN_MEMORY", 4)
+    gate = threading.Event()
+    slow = Slow()
+    host = story.host([slow])
+    host._open_reader = lambda: nullcontext(Late())
+    story.start()
+    slow.wait(1)
+    for iteration in range(1, 21):
+        story.report(iteration)
+    gate.set()
+    story.close()
+    assert slow.entries == [("start", 0, 0), *(("result", 0, iteration) for iteration in range(1, 21)), ("over", 1)]
 
 
 def test_closing_twice_and_without_records(story: Any) -> None:
@@ -183,6 +213,27 @@ def test_files_of_a_resumed_trial_are_what_the_journal_holds(story: Any) -> None
     assert read(story) == ["1.0", "2.0", "3.0", "4.0"]
     results = [json.loads(line) for line in (story.trial_dir() / "result.json").read_text().splitlines()]
     assert [result["loss"] for result in results] == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("harm", ["gone", "short"])
+def test_a_trial_that_rewinds_while_somebody_else_was_at_its_files(story: Any, harm: str) -> None:
+    diary = Diary()
+    story.host([*default_loggers(), diary])
+    story.start()
+    for iteration in (1, 2, 3):
+        story.report(iteration, loss=float(iteration), checkpoint="0/checkpoint_000000" if iteration == 2 else None)
+    diary.wait(5)
+    for name in ("progress.csv", "result.json"):
+        path = story.trial_dir() / name
+        path.unlink() if harm == "gone" else path.write_text(path.read_text().splitlines()[0] + "\n")
+    story.fail(retry=True)
+    story.start(attempt=1)
+    story.report(3, attempt=1, loss=30.0)
+    story.end(attempt=1)
+    story.close()
+    assert read(story) == ["1.0", "2.0", "30.0"]
+    results = [json.loads(line) for line in (story.trial_dir() / "result.json").read_text().splitlines()]
+    assert [result["loss"] for result in results] == [1.0, 2.0, 30.0]
 
 
 def test_a_resumed_trial_that_goes_on_without_a_new_start(story: Any) -> None:

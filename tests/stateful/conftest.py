@@ -17,7 +17,8 @@ from tunesmith.core.transitions import MOVES, STARTING, TABLE
 from tunesmith.core.trial import ERROR, PENDING, RUNNING, TERMINATED
 from tunesmith.schedulers.base import Scheduler
 from tunesmith.schedulers.fifo import FIFOScheduler
-from tunesmith.testing.world import Fates, Loop, World, fold
+from tunesmith.testing.loop import Loop, fold
+from tunesmith.testing.world import Fates, World
 
 
 class Nasty(Scheduler):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tunesmith.schedulers.base import Scheduler
-from tunesmith.testing.world import Fates, Loop, World
+from tunesmith.testing.loop import Loop
+from tunesmith.testing.world import Fates, World
 
 
 class Mixed(Scheduler):

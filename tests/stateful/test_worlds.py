@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tunesmith.core import events as ev
 from tunesmith.schedulers.fifo import FIFOScheduler
-from tunesmith.testing.world import fold
+from tunesmith.testing.loop import fold
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -70,6 +70,20 @@ def test_settings_change_while_it_runs(seed: int, changes: list[tuple[int, str]]
                 }[what]
             )
         )
+    tools.finish(loop)
+
+
+@given(seed=SEEDS, crashes=st.lists(st.integers(1, 60), max_size=2))
+def test_rounds(seed: int, crashes: list[int], tools: Any) -> None:
+    """``deterministic=True``: nobody waits for a round that never closes, whatever repeats itself, gets lost or dies."""
+    limits = {"deterministic": True, "max_trial_s": None, "max_silence_s": None, "time_budget_s": None}
+    loop, _ = tools.make_loop(seed, tools.Nasty, **limits)
+    loop.start()
+    for steps in crashes:
+        while not loop.controller.state.finished and (steps := steps - 1) > 0:
+            loop.step()
+        if not loop.controller.state.finished:
+            loop.crash()
     tools.finish(loop)
 
 

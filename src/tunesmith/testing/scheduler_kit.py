@@ -24,7 +24,8 @@ from tunesmith.core.ports import Record, TrialView
 from tunesmith.core.rng import stream
 from tunesmith.core.settings import Settings
 from tunesmith.schedulers.base import Scheduler, SchedulerCapabilities
-from tunesmith.testing.world import Fates, Loop, World
+from tunesmith.testing.loop import Loop
+from tunesmith.testing.world import Fates, World
 
 __all__ = ["SchedulerKit"]
 

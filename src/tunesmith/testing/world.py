@@ -1,13 +1,13 @@
 """A tiny world for the controller: searcher, workers, timers and people in virtual time. No clock, no threads; same seed, same story.
 
 :class:`World` takes commands and makes events, with seeded delays and fates; hostile ones repeat themselves, come late, get lost.
-:class:`Loop` is the shell's loop without its edges: it feeds a controller, keeps the records, and can crash and recover.
+:class:`~tunesmith.testing.loop.Loop` plays an experiment in it.
 
 Example:
-    >>> from tunesmith.schedulers import FIFOScheduler
-    >>> loop = Loop(FIFOScheduler, {"num_samples": 3}, World(seed=1))
-    >>> loop.run()
-    'all 3 trials have ended'
+    >>> world = World(seed=1)
+    >>> world.obey(cmd.Suggest(1, 0))
+    >>> world.next().trial
+    0
 """
 
 from __future__ import annotations
@@ -21,12 +21,9 @@ from typing import Any
 
 from tunesmith.core import commands as cmd
 from tunesmith.core import events as ev
-from tunesmith.core.controller import Controller, SchedulerPort
-from tunesmith.core.ports import Record
 from tunesmith.core.rng import stream
-from tunesmith.core.rounds import Rounds
 
-__all__ = ["Fates", "Loop", "World", "falling_loss", "fold"]
+__all__ = ["Fates", "World", "falling_loss", "nudge"]
 
 Metrics = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
 
@@ -335,135 +332,3 @@ class World:
         if attempt.save:
             attempt.save = False
             self._say(attempt, ev.CheckpointSaved(attempt.trial, attempt.number, attempt.iteration, self._checkpoint(attempt)))
-
-
-class Loop:
-    """The shell's loop without its edges: one experiment in a world.
-
-    Args:
-        scheduler: makes a fresh scheduler, the same each time.
-        settings: the spec of ``ExperimentStarted``.
-        watch: called after each handled event with the loop, the record and the commands.
-
-    Attributes:
-        controller: of the present session.
-        records: everything handled so far, as a journal would hold it.
-        events: how many events were offered, the ignored ones included.
-    """
-
-    def __init__(
-        self,
-        scheduler: Callable[[], SchedulerPort],
-        settings: Mapping[str, Any],
-        world: World,
-        *,
-        watch: Callable[[Loop, Record, list[cmd.Command]], None] | None = None,
-    ) -> None:
-        self.scheduler = scheduler
-        self.settings = {"seed": world.seed, "can_save": world.can_save, **settings}
-        self.world = world
-        self.watch = watch
-        self.controller = self._controller([])
-        self.records: list[Record] = []
-        self.events = 0
-        self.rounds = Rounds() if self.settings.get("deterministic") else None
-
-    def start(self) -> None:
-        """Begin the first session."""
-        self.feed(ev.ExperimentStarted(dict(self.settings)))
-        self.feed(ev.CapacityChanged(self.world.totals, self.world.slots))
-
-    def run(self, limit: int = 100_000) -> str:
-        """Run until the controller has finished; the reason.
-
-        Raises:
-            AssertionError: it never does: nothing more happens, or ``limit`` events were not enough.
-        """
-        if not self.records:
-            self.start()
-        while not self.controller.state.finished:
-            self.step()
-            assert self.events <= limit, f"not finished after {limit} events: {self.story()}"
-        return self.controller.state.finished
-
-    def step(self) -> None:
-        """Let the next thing happen."""
-        released = self._released([])
-        while not released:
-            event = self.world.next()
-            assert event is not None, f"nothing will ever happen, and it has not finished: {self.story()}"
-            released = self._released([event])
-        for event in released:
-            self.feed(event)
-
-    def feed(self, event: ev.Event) -> list[cmd.Command]:
-        """Handle one event, and carry out what follows."""
-        self.events += 1
-        event.at = self.world.now
-        if not self._news(event):
-            return []
-        decisions, commands = self.controller.handle(event)
-        record = Record(event, decisions)
-        self.records.append(record)
-        for command in commands:
-            self.world.obey(command)
-        if self.watch is not None:
-            self.watch(self, record, commands)
-        return commands
-
-    def crash(self) -> None:
-        """The driver dies here; another one folds the journal and goes on.
-
-        Raises:
-            AssertionError: the fold gives another state than the one that died.
-        """
-        before = self.controller.digest()
-        self.world.crash()
-        self.controller = self._controller(self.records)
-        assert not self.controller.difference, self.controller.difference
-        assert self.controller.digest() == before, "the fold of the journal gives another state"
-        self.rounds = Rounds() if self.rounds is not None else None
-        self.resume()
-
-    def resume(self, **changes: Any) -> None:
-        """Begin another session."""
-        lost = self.controller.alive()
-        self.feed(ev.ExperimentStarted(dict(self.settings), self.controller.state.session + 1))
-        if changes:
-            self.feed(ev.SpecChanged(changes))
-        for trial, attempt in lost:
-            self.feed(ev.AttemptEnded(trial, attempt, "driver_lost"))
-        self.feed(ev.CapacityChanged(self.world.totals, self.world.slots))
-
-    def story(self, last: int = 12) -> str:
-        """The end of it, for failing tests."""
-        lines = [f"{record.event!r} -> {[(d.do, d.trial, d.reason) for d in record.decisions]}" for record in self.records[-last:]]
-        return "\n".join(["", *lines, f"owed: {self.controller.wanted()}", *map(repr, self.controller.state.trials.values())])
-
-    def _controller(self, records: list[Record]) -> Controller:
-        scheduler = self.scheduler()
-        self.world.explore = getattr(scheduler, "explore", None) or nudge
-        return fold(records, scheduler)
-
-    def _released(self, events: list[ev.Event]) -> list[ev.Event]:
-        if self.rounds is None:
-            return events
-        state = self.controller.state
-        news = [event for event in events if self._news(event)]
-        return self.rounds.offer(news, self.controller.awaited(), state.asked, state.exploring())
-
-    def _news(self, event: ev.Event) -> bool:
-        if self.controller.accepts(event):
-            return True
-        self.controller.state.late += 1
-        if isinstance(event, ev.Reported) and (reply := self.controller.reply(event)) is not None:
-            self.world.obey(reply)
-        return False
-
-
-def fold(records: list[Record], scheduler: SchedulerPort) -> Controller:
-    """A controller that has gone through the records again."""
-    controller = Controller(scheduler)
-    for record in records:
-        controller.handle(record.event, record.decisions)
-    return controller
