@@ -324,6 +324,33 @@ def test_a_failure_during_a_drain_is_left_to_the_next_session(script: Any) -> No
     assert (one.status(0), one.trial(0).failures) == ("PENDING", {})
 
 
+@pytest.mark.parametrize(("retries", "status"), [({}, "ERROR"), ({"user_error": 1}, "PAUSED")])
+def test_failing_on_the_way_to_a_pause_while_it_drains(
+    retries: dict[str, int], status: str, script: Any, told: Any, takes_waiting_only: Any
+) -> None:
+    one = script(told({(0, 1): "PAUSE"}, chosen=takes_waiting_only), num_samples=2, can_save=True, retries=retries)
+    one.begin(2)
+    one.report(0)
+    one.feed(ev.StopRequested("Ctrl-C", drain=True))
+    one.end(0, "user_error")
+    assert one.status(0) == status  # what is left of its budget is the next session's
+
+
+def test_while_it_drains_schedulers_can_only_stop(script: Any, told: Any, takes_waiting_only: Any) -> None:
+    scheduler = told({(0, 1): "PAUSE", (1, 1): "PAUSE"}, chosen=takes_waiting_only)
+    scheduler.at_end = {2: [told.exploit(3, "better", trial=0, values={"x": 1}), told.stop("worst", 1)]}
+    one = script(scheduler, num_samples=4, totals={"cpu": 4})
+    one.begin(4)
+    for number in (0, 1):
+        one.report(number)
+        one.end(number, "stopped")
+    one.report(3, "3/a")
+    one.feed(ev.StopRequested("Ctrl-C", drain=True))
+    one.end(2)
+    assert one.did() == [("end", 2), ("end", 1)]
+    assert one.status(0) == "PAUSED"
+
+
 def test_a_stop_after_a_drain_changes_nothing_and_a_drain_after_a_stop_little(script: Any) -> None:
     one = script()
     one.begin()

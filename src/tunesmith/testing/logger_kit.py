@@ -105,7 +105,8 @@ class LoggerKit:
                 expected.pop()
             expected.append(row)
         iterations = [row["training_iteration"] for row in expected]
-        assert [int(float(row["training_iteration"])) for row in found] == iterations, f"trial {trial}: iterations told: {iterations}"
+        stored = [int(float(row["training_iteration"])) for row in found]
+        assert stored == iterations, f"trial {trial}: iterations stored are {stored}, those told {iterations}"
         for one, row in zip(found, expected, strict=True):
             kept = {key: value for key, value in row.items() if type(value) in self.keeps}
             wrong = {key: (one.get(key), value) for key, value in kept.items() if not agrees(one.get(key), value)}
@@ -284,7 +285,8 @@ class LoggerKit:
             told += tell(story, 0, 2, 3, attempt=1)
             story.fail(attempt=1)
         self.expect(story, 0, told)
-        assert [str(file) for file in tmp_path.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()] == []
+        leaks = [str(file) for file in tmp_path.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
+        assert not leaks, f"secrets of the configuration are in {leaks}; see tunesmith.secrets.redact"
 
     # -- beside others -----------------------------------------------------------------------------------------------------
 
@@ -297,7 +299,7 @@ class LoggerKit:
             story.start(lr=0.1)
             tell(story, 0, 1, 3)
             story.end()
-        assert shared.results == apart.results
+        assert shared.results == apart.results, "it has changed the results that others were given"
         assert shared.entries[1:] == apart.entries
 
     @pytest.mark.parametrize("hook", ["setup", "log_trial_start", "log_trial_result", "log_trial_end", "flush", "on_experiment_end"])
@@ -341,19 +343,22 @@ class LoggerKit:
         """Few are open while many trials run, and none afterwards."""
         story = Story(tmp_path)
         diary = Diary()
-        with self.session(story, diary):
+        with self.session(story, diary, note=False):
             for trial in range(80):
                 story.start(trial)
             for iteration in (1, 2, 3):
                 for trial in range(80):
                     tell(story, trial, iteration, iteration)
                 diary.wait(1 + 80 + 80 * iteration)
-                assert len(self.open_now(story)) <= self.open_files
+                count = len(self.open_now(story))
+                assert count <= self.open_files, f"{count} files are open while 80 trials run; expected at most {self.open_files}"
             for trial in range(79):
                 story.end(trial)
             diary.wait(1 + 80 * 4 + 79)
-            assert not [path for path in self.open_now(story) if story.trial_id(79) not in path]
-        assert self.open_now(story) == []
+            left = [path for path in self.open_now(story) if any(story.trial_id(trial) in path for trial in range(79))]
+            assert not left, f"still open, though their trials have ended: {left}"
+        left = self.open_now(story)
+        assert not left, f"still open, though the logger was closed: {left}"
 
     def test_a_new_one_can_be_pickled(self, tmp_path: Path) -> None:
         """Callbacks are stored with the experiment, for those who restore it."""

@@ -23,7 +23,7 @@ from tunesmith.trainable.metrics import flatten_metrics
 __all__ = ["METRICS", "Diary", "Player", "Story", "tell"]
 
 INFO = {"pid": 7, "hostname": "box", "node_ip": "127.0.0.1"}
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 """Seconds after which a host that does not move is a failure."""
 
 
