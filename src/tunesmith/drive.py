@@ -77,10 +77,12 @@ class Drive:
         """
         self.deliver(first)
         while not self.finished and self.failure is None:
-            ready = [*self._timers_due(), *self._suggestions()]
+            ready: list[ev.Event] = [*self._timers_due(), *self._suggestions()]
             if not ready and not self._inbox:
-                ready = self._released(self.executor.poll(self._patience()))
-            if ready or self._inbox:
+                ready = self.executor.poll(self._patience())
+            if self.rounds is not None:
+                self._in_rounds(ready)
+            elif ready or self._inbox:
                 self.deliver(ready)
             else:
                 self._idle()
@@ -164,12 +166,7 @@ class Drive:
 
     def _admit(self, event: ev.Event, commands: list[cmd.Command]) -> bool:
         """Whether the event is news; asks the user's stop criteria about a report that is."""
-        if not self.controller.accepts(event):
-            if isinstance(event, ev.Reported):
-                reply = self.controller.reply(event)
-                if reply is not None:
-                    commands.append(reply)
-            self.controller.state.late += 1
+        if not self._news(event, commands):
             return False
         if self.stopper is not None and isinstance(event, ev.Reported):
             try:
@@ -177,6 +174,17 @@ class Drive:
             except Exception as error:
                 self._blame("a stop criterion", error)
         return True
+
+    def _news(self, event: ev.Event, commands: list[cmd.Command]) -> bool:
+        """Whether the controller accepts the event; a report that it does not accept gets its answer all the same."""
+        if self.controller.accepts(event):
+            return True
+        if isinstance(event, ev.Reported):
+            reply = self.controller.reply(event)
+            if reply is not None:
+                commands.append(reply)
+        self.controller.state.late += 1
+        return False
 
     def _verdict(self, event: ev.Reported) -> str | None:
         assert self.stopper is not None
@@ -235,8 +243,21 @@ class Drive:
                 self.observers.remove(observer)
                 self.warn(f"{type(observer).__name__} failed and is off for the rest of the run: {describe_exception(error)}")
 
-    def _released(self, events: list[ev.Event]) -> list[ev.Event]:
-        return events if self.rounds is None else self.rounds.offer(events, self.controller.alive())
+    def _in_rounds(self, events: Sequence[ev.Event]) -> None:
+        """``deterministic=True``: let through what may be handled now, in the order that does not depend on timing."""
+        assert self.rounds is not None
+        controller, state = self.controller, self.controller.state
+        replies: list[cmd.Command] = []
+        fresh = [event for event in events if self._news(event, replies)]
+        for command in replies:
+            self._carry_out(command)
+        while not self.finished and self.failure is None:
+            asked = state.asked - self.host.held_back()
+            released = self.rounds.offer(fresh, controller.awaited(), asked, state.exploring())
+            if not released and not self._inbox:
+                return
+            self.deliver(released)
+            fresh = []
 
     # -- commands --------------------------------------------------------------------------------------------------------
 

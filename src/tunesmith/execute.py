@@ -139,9 +139,10 @@ class _Session:
             self.controller, journal, executor, self.host, SystemClock(self.last_at), store, self.assign, self.trial_id, _log.warning,
             stopper=spec.stop, explore=getattr(spec.scheduler, "explore", None), rounds=_rounds() if spec.deterministic else None,
         )  # fmt: skip
-        self._fold(past)
+        deleted = self._fold(past)
         if past:
-            store.sweep({checkpoint for record in past if (checkpoint := _checkpoint_of(record)) is not None})
+            known = {checkpoint for record in past if (checkpoint := _checkpoint_of(record)) is not None}
+            store.sweep(known - deleted)
         self.drive.observers = [self.failures, *self._observers(past)]
 
     # -- what came before ------------------------------------------------------------------------------------------------
@@ -161,13 +162,19 @@ class _Session:
                 return int(record.event.spec["seed"])
         return self.spec.seed if self.spec.seed is not None else fresh_seed()
 
-    def _fold(self, past: list[Record]) -> None:
-        """State, searcher, stop criteria and names as they were; decisions are computed again and compared."""
+    def _fold(self, past: list[Record]) -> set[str]:
+        """State, searcher, stop criteria and names as they were; decisions are computed again and compared.
+
+        Returns:
+            Checkpoints that were to be deleted: the driver may have died before it did.
+        """
+        deleted: set[str] = set()
         for record in past:
             if not record.handled:
                 continue
             event = record.event
-            self.controller.handle(event, record.decisions)
+            _, commands = self.controller.handle(event, record.decisions)
+            deleted.update(command.checkpoint for command in commands if isinstance(command, cmd.DeleteCheckpoint))
             self.failures.committed([record])
             self.host.observe(record)
             if isinstance(event, ev.Suggested) and (event.name or event.dirname):
@@ -176,6 +183,7 @@ class _Session:
                 self.drive.remember(event)
         if self.controller.difference:
             _log.warning("resuming %s: code has changed since: %s", self.spec.path, self.controller.difference)
+        return deleted
 
     # -- the first events ------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,7 @@ class SearchHost:
         self._idle = 0
         self._ready: deque[tuple[int, Proposal] | SearchExhausted] = deque()
         self._jobs: SimpleQueue[Callable[[], None] | None] | None = None
+        self._given = self._done = 0  # jobs; each is counted by one thread only
         self._thread: threading.Thread | None = None
         if not searcher.capabilities.cheap:
             self._jobs = SimpleQueue()
@@ -127,6 +128,10 @@ class SearchHost:
         if self._follows and record.handled and _matters(record):
             self._submit(lambda: self._observe(record))
 
+    def held_back(self) -> int:
+        """Configurations asked for that the searcher does not give before something happens to a trial; 0 while it is thinking."""
+        return len(self._wanted) if self._given == self._done and not self._ready else 0
+
     def close(self) -> None:
         """Answers are no longer wanted. A call that is under way is left to end by itself. Idempotent."""
         thread, self._thread = self._thread, None
@@ -154,13 +159,15 @@ class SearchHost:
         if self._jobs is None:
             job()
         else:
+            self._given += 1
             self._jobs.put(job)
 
     def _work(self) -> None:
         assert self._jobs is not None
         while (job := self._jobs.get()) is not None:
             job()
-            if self._ready:
+            self._done += 1
+            if self._ready or self._wanted:
                 self._wake()
 
     def _request(self, n: int, first: int) -> None:

@@ -18,30 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunesmith.logger import LoggerCallback, LoggerHost
-from tunesmith.testing.logger_story import METRICS, Diary, Player, Story, tell
+from tunesmith.testing.logger_story import METRICS, Diary, Player, Story, check_rows, open_below, tell
 from tunesmith.trainable.metrics import flatten_metrics
 
-__all__ = ["LoggerKit", "agrees"]
+__all__ = ["LoggerKit"]
 
 SECRET = "kit-s3cr3t-value"
-
-
-def agrees(found: Any, told: Any) -> bool:
-    """Whether a stored value is the one told: numbers by value, also as text; None as None, "" or nothing; nan is equal to itself.
-
-    Example:
-        >>> agrees("0.5", 0.5), agrees("nan", float("nan")), agrees("", None), agrees("1", "1.0")
-        (True, True, True, False)
-    """
-    if told is None or isinstance(told, str):
-        return bool((found or "") == (told or ""))
-    if isinstance(told, bool):
-        return found in (told, str(told))
-    try:
-        number = float(found)
-    except (TypeError, ValueError):
-        return False
-    return number == told or (math.isnan(number) and math.isnan(told))
 
 
 class LoggerKit:
@@ -57,6 +39,8 @@ class LoggerKit:
     Example::
 
         class TestMyLogger(LoggerKit):
+            rewrites = False  # it only ever adds lines
+
             def make(self, tmp_path):
                 return MyLogger(tmp_path / "log.jsonl")
 
@@ -78,8 +62,6 @@ class LoggerKit:
         """The results that the logger has stored of a trial: flat ("/"-joined) rows in order; ``[]``: none. None: it cannot be asked."""
         return None
 
-    # -- what tests are made of --------------------------------------------------------------------------------------------
-
     @contextmanager
     def session(self, story: Story, *beside: Any, note: bool = True) -> Iterator[LoggerHost]:
         """A new logger is told what happens within the block; afterwards it is closed and must not have raised."""
@@ -91,33 +73,14 @@ class LoggerKit:
         finally:
             story.close()
         for failed, error in host.failures:
-            if failed is logger:
+            if failed is logger or failed is host:
                 raise error
 
     def expect(self, story: Story, trial: int, told: list[dict[str, Any]]) -> None:
         """What the logger has of the trial is what it was told: rows with "training_iteration", repeated ones included."""
         found = self.stored(story.directory, story.trial_id(trial))
-        if found is None:
-            return
-        expected: list[dict[str, Any]] = []
-        for row in told:
-            while self.rewrites and expected and expected[-1]["training_iteration"] >= row["training_iteration"]:
-                expected.pop()
-            expected.append(row)
-        iterations = [row["training_iteration"] for row in expected]
-        stored = [int(float(row["training_iteration"])) for row in found]
-        assert stored == iterations, f"trial {trial}: iterations stored are {stored}, those told {iterations}"
-        for one, row in zip(found, expected, strict=True):
-            kept = {key: value for key, value in row.items() if type(value) in self.keeps}
-            wrong = {key: (one.get(key), value) for key, value in kept.items() if not agrees(one.get(key), value)}
-            assert not wrong, f"trial {trial}, iteration {row['training_iteration']}: (stored, told) differ: {wrong}"
-
-    def open_now(self, story: Story) -> list[str]:
-        """Files below the story's directory that this process has open."""
-        import psutil
-
-        below = str(story.directory.resolve())
-        return [file.path for file in psutil.Process().open_files() if file.path.startswith(below)]
+        if found is not None:
+            check_rows(found, told, f"trial {trial}", self.rewrites, self.keeps)
 
     # -- a trial's life ----------------------------------------------------------------------------------------------------
 
@@ -169,8 +132,6 @@ class LoggerKit:
     def test_no_trial_at_all(self, tmp_path: Path) -> None:
         with self.session(Story(tmp_path)):
             pass
-
-    # -- attempts ----------------------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("checkpoint", [None, 1, 2, 3])
     def test_a_retry_rewinds_to_its_checkpoint(self, tmp_path: Path, checkpoint: int | None) -> None:
@@ -288,8 +249,6 @@ class LoggerKit:
         leaks = [str(file) for file in tmp_path.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
         assert not leaks, f"secrets of the configuration are in {leaks}; see tunesmith.secrets.redact"
 
-    # -- beside others -----------------------------------------------------------------------------------------------------
-
     def test_what_it_is_given_it_leaves_alone(self, tmp_path: Path) -> None:
         """A logger with a true ``reads_only`` shares its results with others."""
         story = Story(tmp_path)
@@ -313,8 +272,6 @@ class LoggerKit:
             story.end()
         self.expect(story, 0, told)
         assert [failed for failed, _ in host.failures] == [broken]
-
-    # -- writing -----------------------------------------------------------------------------------------------------------
 
     def test_flush_brings_out_what_was_told(self, tmp_path: Path) -> None:
         story = Story(tmp_path)
@@ -350,14 +307,14 @@ class LoggerKit:
                 for trial in range(80):
                     tell(story, trial, iteration, iteration)
                 diary.wait(1 + 80 + 80 * iteration)
-                count = len(self.open_now(story))
+                count = len(open_below(tmp_path))
                 assert count <= self.open_files, f"{count} files are open while 80 trials run; expected at most {self.open_files}"
             for trial in range(79):
                 story.end(trial)
             diary.wait(1 + 80 * 4 + 79)
-            left = [path for path in self.open_now(story) if any(story.trial_id(trial) in path for trial in range(79))]
+            left = [path for path in open_below(tmp_path) if any(story.trial_id(trial) in path for trial in range(79))]
             assert not left, f"still open, though their trials have ended: {left}"
-        left = self.open_now(story)
+        left = open_below(tmp_path)
         assert not left, f"still open, though the logger was closed: {left}"
 
     def test_a_new_one_can_be_pickled(self, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from tunesmith.journal.trials import TrialBook, TrialInfo
 from tunesmith.logger import LoggerCallback, LoggerHost
 from tunesmith.trainable.metrics import flatten_metrics
 
-__all__ = ["METRICS", "Diary", "Player", "Story", "tell"]
+__all__ = ["METRICS", "Diary", "Player", "Story", "agrees", "check_rows", "open_below", "tell"]
 
 INFO = {"pid": 7, "hostname": "box", "node_ip": "127.0.0.1"}
 _PATIENCE = 30.0
@@ -279,3 +279,53 @@ def tell(
         story.report(at, trial, attempt, f"{trial}/checkpoint_000000" if at == checkpoint else None, **metrics)
         rows.append({"training_iteration": at, **metrics})
     return rows
+
+
+def check_rows(
+    found: Sequence[Mapping[str, Any]], told: Iterable[dict[str, Any]], whose: str, rewrites: bool, keeps: tuple[type, ...]
+) -> None:
+    """Fail unless the stored rows are those told, in order.
+
+    Args:
+        told: each with "training_iteration", repeated ones included.
+        rewrites: repeated iterations have taken the place of the first ones.
+        keeps: kinds of values that are compared.
+    """
+    expected: list[dict[str, Any]] = []
+    for row in told:
+        while rewrites and expected and expected[-1]["training_iteration"] >= row["training_iteration"]:
+            expected.pop()
+        expected.append(row)
+    iterations = [row["training_iteration"] for row in expected]
+    stored = [int(float(row["training_iteration"])) for row in found]
+    assert stored == iterations, f"{whose}: iterations stored are {stored}, those told {iterations}"
+    for one, row in zip(found, expected, strict=True):
+        kept = {key: value for key, value in row.items() if type(value) in keeps}
+        wrong = {key: (one.get(key), value) for key, value in kept.items() if not agrees(one.get(key), value)}
+        assert not wrong, f"{whose}, iteration {row['training_iteration']}: (stored, told) differ: {wrong}"
+
+
+def agrees(found: Any, told: Any) -> bool:
+    """Whether a stored value is the one told: numbers by value, also as text; None as None, "" or nothing; nan is equal to itself.
+
+    Example:
+        >>> agrees("0.5", 0.5), agrees("nan", float("nan")), agrees("", None), agrees("1", "1.0")
+        (True, True, True, False)
+    """
+    if told is None or isinstance(told, str):
+        return bool((found or "") == (told or ""))
+    if isinstance(told, bool):
+        return found in (told, str(told))
+    try:
+        number = float(found)
+    except (TypeError, ValueError):
+        return False
+    return number == told or (math.isnan(number) and math.isnan(told))
+
+
+def open_below(directory: Path) -> list[str]:
+    """Files below ``directory`` that this process has open."""
+    import psutil
+
+    below = str(directory.resolve())
+    return [file.path for file in psutil.Process().open_files() if file.path.startswith(below)]
