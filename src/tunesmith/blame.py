@@ -107,7 +107,7 @@ def _is_ours(file: str) -> bool:
 
 @functools.cache
 def _is_library(file: str) -> bool:
-    return file.startswith("<frozen ") or f"{os.sep}site-packages{os.sep}" in file or file.startswith(_library_folders())
+    return f"{os.sep}site-packages{os.sep}" in file or file.startswith(("<frozen ", *_library_folders()))
 
 
 @functools.cache

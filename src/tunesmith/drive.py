@@ -119,7 +119,7 @@ class Drive:
     def _turn(self, events: Sequence[ev.Event]) -> None:
         controller, host = self.controller, self.host
         queue: deque[ev.Event] = deque(events)
-        if controller.state.session >= 0:  # a request to stop counts before the ends that came after it
+        if self._inbox and controller.state.session >= 0:  # a request to stop counts before the ends that came after it
             queue.extendleft(self._inbox.pop() for _ in range(len(self._inbox)))
         now = self.clock.now()
         records: list[Record] = []

@@ -153,7 +153,7 @@ class _Session:
             return []
         records = list(self.journal.read())
         if not any(record.handled for record in records):
-            raise JournalCorrupt(f"{self.spec.path} has a journal without records; there is nothing to resume. Start it under another name.")
+            raise JournalCorrupt(f"{self.spec.path} has a journal without records: nothing to resume. Start anew under another name.")
         return records
 
     def _seed(self, past: list[Record]) -> int:
@@ -341,7 +341,7 @@ def _interrupts(drive: Drive) -> Iterator[None]:
         yield  # the user has a handler of his own: Ctrl-C is his
         return
 
-    def first(signum: int, frame: object) -> None:
+    def first(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _log.warning("Ctrl-C: ending at the next report; press it again to break off at once.")
         drive.ask(ev.StopRequested("interrupted by Ctrl-C", drain=True))

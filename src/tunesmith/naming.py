@@ -47,7 +47,7 @@ class Namer:
             if spec.trial_dirname_creator is not None:
                 name = self._word("trial_dirname_creator", number, spec.trial_dirname_creator, trial)
                 if "/" in name or name in ("", ".", ".."):
-                    raise UserCodeError(f"trial_dirname_creator answered {name!r} for trial {number}; expected one directory name without '/'")
+                    raise UserCodeError(f"trial_dirname_creator answered {name!r} for trial {number}; expected a directory name without '/'")
                 extra["dirname"] = name
         return extra
 

@@ -15,7 +15,8 @@ def train(config):
 
 
 def make(path, **more):
-    spec = build(train, config={"x": tune.uniform(0, 1)}, num_samples=3, seed=1, name="run", storage_path=path, verbose=0, loggers=(), **more)
+    space = {"x": tune.uniform(0, 1)}
+    spec = build(train, config=space, num_samples=3, seed=1, name="run", storage_path=path, verbose=0, loggers=(), **more)
     spec.journal_mode = "network"
     return spec
 

@@ -38,10 +38,10 @@ class ReadsJournal(Protocol):
 class LoggerHost:
     """An :class:`~tunesmith.core.ports.Observer` whose loggers run in one background thread.
 
-    The journal is the queue. The newest records are kept in memory too (a bounded number, unless the journal shows them late), so that a host that keeps up
-    reads nothing twice; one that fell behind, or was started on an old journal, reads on from its cursor. What the files hold is
-    noted beside them (``.files.json``): a resumed run goes on from there, and after a crash or a power cut it tells again
-    what may have been lost.
+    The journal is the queue. The newest records are kept in memory too (a bounded number, unless the journal shows them late), so that
+    a host that keeps up reads nothing twice; one that fell behind, or was started on an old journal, reads on from its cursor. What
+    the files hold is noted beside them (``.files.json``): a resumed run goes on from there, and after a crash or a power cut it tells
+    again what may have been lost.
 
     Args:
         loggers: :class:`~tunesmith.logger.base.LoggerCallback` objects (or anything with the hooks).

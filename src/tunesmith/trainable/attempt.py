@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tunesmith import blame
 from tunesmith.checkpoints.store import LocalStore
 from tunesmith.core.events import AttemptEnded
 from tunesmith.errors import TrialStopped
-from tunesmith import blame
 from tunesmith.trainable.base import TrainableSpec
 from tunesmith.trainable.class_api import Trainable, run_class, stop_quietly
 from tunesmith.trainable.function import run_function
