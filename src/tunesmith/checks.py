@@ -71,16 +71,21 @@ def several(what: str, given: Any) -> tuple[Any, ...]:
     return tuple(given)
 
 
+_OUR_FILES = frozenset({"progress.csv", "result.json", "params.json", "params.pkl", "error.txt"})
+
+
 def log_files(given: Any) -> tuple[str, str] | None:
     """Names of the files for stdout and stderr, or None."""
     if given is None or given is False:
         return None
     if given is True:
         return "stdout.log", "stderr.log"
-    if isinstance(given, str) and given:
-        return given, given
-    if isinstance(given, list | tuple) and len(given) == 2 and all(isinstance(item, str) and item for item in given):
-        return given[0], given[1]
+    names = (given, given) if isinstance(given, str) else given
+    if isinstance(names, list | tuple) and len(names) == 2 and all(isinstance(item, str) and item for item in names):
+        for name in names:
+            if name in _OUR_FILES:
+                raise SpecError(f"log_to_file={given!r}: {name} is a file of results in the trial's directory; choose another name.")
+        return names[0], names[1]
     raise SpecError(f"log_to_file must be True, False, a file name, or a pair (stdout file, stderr file), got {given!r}.")
 
 

@@ -197,7 +197,7 @@ class _Session:
         session = state.session + 1
         lost = [ev.AttemptEnded(trial, attempt, "driver_lost") for trial, attempt in self.controller.alive()]
         changes = self._changes(state.settings) if session else {}
-        events: list[ev.Event] = [ev.ExperimentStarted(self.description, session)]
+        events: list[ev.Event] = [ev.ExperimentStarted(self.description, session, wall=self.drive.clock.wall())]
         if changes:
             events.append(ev.SpecChanged(changes))
         events += lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from tunesmith.errors import UserCodeError
 from tunesmith.spec import ExperimentSpec
 
 __all__ = ["Namer"]
+
+_LONGEST = 200
+"""Bytes of a directory's name that leave room for a trial's id behind it."""
 
 
 class Namer:
@@ -25,6 +29,7 @@ class Namer:
     def __init__(self, spec: ExperimentSpec, header: Header) -> None:
         self._spec = spec
         self._header = header
+        self._taken: set[str] = set()
 
     def prepare(self, number: int, values: dict[str, Any]) -> dict[str, Any]:
         """Extra fields of the trial's ``Suggested`` event.
@@ -45,11 +50,22 @@ class Namer:
             if spec.trial_name_creator is not None:
                 extra["name"] = self._word("trial_name_creator", number, spec.trial_name_creator, trial)
             if spec.trial_dirname_creator is not None:
-                name = self._word("trial_dirname_creator", number, spec.trial_dirname_creator, trial)
-                if "/" in name or name in ("", ".", ".."):
-                    raise UserCodeError(f"trial_dirname_creator answered {name!r} for trial {number}; expected a directory name without '/'")
-                extra["dirname"] = name
+                extra["dirname"] = self._dirname(number, trial)
         return extra
+
+    def _dirname(self, number: int, trial: Any) -> str:
+        """The user's name for the trial's directory; with the trial's id behind it where another trial has that name already."""
+        assert self._spec.trial_dirname_creator is not None
+        name = self._word("trial_dirname_creator", number, self._spec.trial_dirname_creator, trial)
+        if "/" in name or "\0" in name or name in ("", ".", "..") or len(os.fsencode(name)) > _LONGEST:
+            raise UserCodeError(
+                f"trial_dirname_creator answered {name!r} for trial {number}; expected a directory name without '/', "
+                f"of at most {_LONGEST} bytes"
+            )
+        if name in self._taken or os.path.lexists(os.path.join(self._spec.path, name)):
+            name = f"{name}_{trial.trial_id}"
+        self._taken.add(name)
+        return name
 
     def _view(self, number: int, values: dict[str, Any]) -> Any:
         from tunesmith.journal.trials import TrialBook

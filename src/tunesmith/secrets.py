@@ -35,7 +35,7 @@ def is_secret(path: str, value: Any) -> bool:
     while len(parts) > 1 and parts[-1].isdigit():
         parts.pop()
     if parts[-1] in _BLOCKS:
-        return isinstance(value, (str, bytes, Mapping))
+        return value is not None and not isinstance(value, (bool, int, float))
     return isinstance(value, (str, bytes)) and bool(value) and _names_a_secret(parts[-1])
 
 

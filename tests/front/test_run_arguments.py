@@ -362,3 +362,9 @@ def test_created_by_name() -> None:
         tune.create_scheduler("fifo", max_t=3)
     with pytest.raises(SpecError, match=r"scheduler='asha' is not known\."):
         tune.create_scheduler("asha")
+
+
+@pytest.mark.parametrize("given", ["progress.csv", ("out.log", "error.txt")])
+def test_logs_do_not_take_the_place_of_results(spec: Run, given: Any) -> None:
+    with pytest.raises(SpecError, match="log_to_file=.* is a file of results"):
+        spec(log_to_file=given)

@@ -119,6 +119,6 @@ def test_extras_are_for_loggers_in_this_process(book: TrialBook) -> None:
 
 
 def test_without_config_and_info(book: TrialBook) -> None:
-    row = result_row(reported(), book.trials[0], HEADER)
+    row = result_row(reported(), book.trials[0])
     assert "config" not in row
     assert (row["pid"], row["hostname"], row["node_ip"]) == (None, None, None)

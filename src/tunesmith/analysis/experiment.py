@@ -184,8 +184,8 @@ class ExperimentAnalysis:
         """``start_time`` and ``timestamp`` (wall time of the first and the newest record, seconds since the epoch), ``total_time_s``,
         ``num_trials``, and the number of trials per status."""
         book = self._book
-        created = book.experiment.header.created
-        return {"start_time": created, "timestamp": created + book.at, "total_time_s": book.at, "num_trials": book.count, **book.counts}
+        wall = book.experiment.wall
+        return {"start_time": wall(0.0), "timestamp": wall(book.at), "total_time_s": book.at, "num_trials": book.count, **book.counts}
 
     def decisions(self) -> list[dict[str, Any]]:
         """Every recorded decision: dicts of ``at`` (seconds), ``trial`` (number), ``do``, ``reason`` and ``seq``, in order."""

@@ -35,11 +35,13 @@ class ExperimentStarted:
     Args:
         spec: the part of the experiment's description that the core decides by, and what readers need (JSON).
         session: 0 for the first process that drives the experiment, one more after each resume.
+        wall: seconds since the epoch at that moment, for showing; 0: as the journal's header says.
     """
 
     spec: dict[str, Any]
     session: int = 0
     at: float = 0.0
+    wall: float = 0.0
 
 
 @dataclass(slots=True)

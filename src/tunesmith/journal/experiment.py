@@ -41,7 +41,7 @@ class Experiment:
         read: the journal's ``read``; None: the journal is opened at ``path`` when it is needed.
     """
 
-    __slots__ = ("_detached", "_read", "_resolve", "_trainable_name", "header", "path", "spec")
+    __slots__ = ("_detached", "_read", "_resolve", "_sessions", "_trainable_name", "header", "path", "spec")
 
     def __init__(
         self, header: Header, path: str = "", trainable_name: str | None = None, resolve: Resolve | None = None, read: Read | None = None
@@ -49,10 +49,23 @@ class Experiment:
         self.header = header
         self.path = path
         self.spec: dict[str, Any] = {}
+        self._sessions: list[tuple[float, float]] = []  # (first moment, wall time of the experiment's second 0 as seen from it)
         self._trainable_name = trainable_name
         self._resolve = resolve
         self._read = read
         self._detached: Experiment | None = None
+
+    def begun(self, at: float, wall: float) -> None:
+        """A session began at ``at`` seconds of the experiment's clock, ``wall`` since the epoch. The clock stood still before it."""
+        if wall and (not self._sessions or self._sessions[-1][0] < at):
+            self._sessions.append((at, wall - at))
+
+    def wall(self, at: float) -> float:
+        """Seconds since the epoch at ``at`` seconds of the experiment's clock."""
+        for first, origin in reversed(self._sessions):
+            if first <= at:
+                return origin + at
+        return self.header.created + at
 
     @property
     def trainable_name(self) -> str:
@@ -116,8 +129,9 @@ class Experiment:
         if self._detached is None:
             self._detached = Experiment(self.header, self.path, self.trainable_name)
         self._detached.spec = self.spec
+        self._detached._sessions = self._sessions
         return self._detached
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {"spec": self.spec, "_detached": None}
+        state = {"spec": self.spec, "_sessions": self._sessions, "_detached": None}
         return Experiment, (self.header, self.path, self.trainable_name), (None, state)

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.core.events import Reported
 from tunesmith.core.flat import ResultDict
-from tunesmith.core.ports import Header
 
 if TYPE_CHECKING:
     from tunesmith.journal.views import TrialInfo
@@ -62,7 +61,6 @@ def _date(second: int) -> str:
 def result_row(
     report: Reported,
     trial: TrialInfo,
-    header: Header,
     info: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     extras: Mapping[str, Any] | None = None,
@@ -73,7 +71,6 @@ def result_row(
         report: the event. Call this when ``trial`` has been folded up to this very report, not later:
             ``trial.time_since_restore``, ``trial.iterations_since_restore`` and ``trial.stopped`` belong to it.
         trial: whose report it is.
-        header: gives the wall time of the experiment's second 0.
         info: ``AttemptStarted.info`` of the report's attempt: pid, hostname, node_ip.
         config: put in as it is, not copied; None: the row has no ``config``.
         extras: values that the journal does not keep (arrays, images), for loggers in the driver's process.
@@ -84,7 +81,7 @@ def result_row(
     row = ResultDict(report.metrics)
     if extras:
         row.update(extras)
-    second = int(header.created + report.at)
+    second = int(trial.experiment.wall(report.at))
     row.setdefault("timestamp", second)
     checkpoint = report.checkpoint
     row["checkpoint_dir_name"] = checkpoint.rpartition("/")[2] if checkpoint else None

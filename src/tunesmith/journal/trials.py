@@ -141,6 +141,7 @@ class TrialBook:
         elif isinstance(event, ev.Suggested):
             trial = self._suggested(event, record.seq)
         elif isinstance(event, ev.ExperimentStarted):
+            self.experiment.begun(event.at, event.wall)
             self.experiment.spec = {**self.experiment.spec, **event.spec}
         elif isinstance(event, ev.SpecChanged):
             self.experiment.spec = {**self.experiment.spec, **event.changes}

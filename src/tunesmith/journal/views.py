@@ -181,7 +181,7 @@ class TrialInfo:
         if self._row is None:
             if self.report is None:
                 return ResultDict()
-            self._row = result_row(self.report, self, self.experiment.header, self.info, self.config, self.report.extras)
+            self._row = result_row(self.report, self, self.info, self.config, self.report.extras)
         return self._row
 
     @property
@@ -233,7 +233,7 @@ class TrialInfo:
     @property
     def start_time(self) -> float | None:
         """Wall time at which the first attempt started (seconds since the epoch), or None."""
-        return None if self.started_at is None else self.experiment.header.created + self.started_at
+        return None if self.started_at is None else self.experiment.wall(self.started_at)
 
     # -- for the book that folds --------------------------------------------------------------------------------------------
 

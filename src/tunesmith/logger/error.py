@@ -39,7 +39,7 @@ class ErrorFileCallback(LoggerCallback):
                     return  # written before a crash, told again after it
         os.makedirs(trial.path, exist_ok=True)
         with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-            date = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(trial.experiment.header.created + _ended_at(trial)))
+            date = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(trial.experiment.wall(_ended_at(trial))))
             file.write(f"{head}{date})\n{(trial.error_msg or trial.reason or trial.outcome).rstrip()}\n")
 
 

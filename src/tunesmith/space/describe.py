@@ -33,7 +33,8 @@ def _node(node: Node, path: str, redact: Redact | None) -> dict[str, Any]:
         shown = [(key, child, at) for key, child, at in pairs if not _hidden(child, at, redact)]
         return {"dict": [[_key(key), _node(child, at, redact)] for key, child, at in shown]}
     if isinstance(node, Items):
-        return {"list": [_node(child, _join(path, i), redact) for i, child in enumerate(node.children)]}
+        entries = [(child, _join(path, i)) for i, child in enumerate(node.children)]
+        return {"list": [_node(child, at, redact) for child, at in entries if not _hidden(child, at, redact)]}
     assert isinstance(node, Leaf)
     about: dict[str, Any] = {"param": node.name, "domain": node.domain.describe()}
     if isinstance(node, Choice):
@@ -52,9 +53,11 @@ def _constant(value: Any, path: str, redact: Redact | None) -> dict[str, Any]:
         shown = [(key, entry, at) for key, entry, at in pairs if redact is None or not redact(at, entry)]
         return {"dict": [[_key(key), _constant(entry, at, redact)] for key, entry, at in shown]}
     if isinstance(value, list | tuple):
-        if all(type(item) in SCALARS for item in value):
-            return {"const": list(value)}
-        return {"list": [_constant(item, _join(path, i), redact) for i, item in enumerate(value)]}
+        entries = [(entry, _join(path, i)) for i, entry in enumerate(value)]
+        shown = [(entry, at) for entry, at in entries if redact is None or not redact(at, entry)]
+        if all(type(entry) in SCALARS for entry, _ in shown):
+            return {"const": [entry for entry, _ in shown]}
+        return {"list": [_constant(entry, at, redact) for entry, at in shown]}
     return {"repr": label_of(value)}
 
 
