@@ -15,8 +15,8 @@ def one(config):
 @pytest.fixture
 def go(tmp_path):
     def run(**arguments):
-        given = {"storage_path": tmp_path, "name": "run", "verbose": 0, "executor": "inline", "seed": 1, "config": {"x": tune.uniform(0, 1)}}
-        return tune.run(one, **{**given, **arguments})
+        given = {"storage_path": tmp_path, "name": "run", "verbose": 0, "executor": "inline", "seed": 1}
+        return tune.run(one, **{**given, "config": {"x": tune.uniform(0, 1)}, **arguments})
 
     return run
 
@@ -35,7 +35,7 @@ def test_a_directory_is_not_named_like_a_file_of_ours(go):
 
 @pytest.mark.parametrize("name", ["a/b", "", "..", "x" * 300, "nul\0"])
 def test_impossible_names_are_refused(go, name):
-    with pytest.raises(UserCodeError, match="trial_dirname_creator answered .* for trial 0"):
+    with pytest.raises(UserCodeError, match=r"trial_dirname_creator answered .* for trial 0"):
         go(trial_dirname_creator=lambda trial: name)
 
 

@@ -366,5 +366,5 @@ def test_created_by_name() -> None:
 
 @pytest.mark.parametrize("given", ["progress.csv", ("out.log", "error.txt")])
 def test_logs_do_not_take_the_place_of_results(spec: Run, given: Any) -> None:
-    with pytest.raises(SpecError, match="log_to_file=.* is a file of results"):
+    with pytest.raises(SpecError, match=r"log_to_file=.* is a file of results"):
         spec(log_to_file=given)

@@ -53,11 +53,11 @@ def _constant(value: Any, path: str, redact: Redact | None) -> dict[str, Any]:
         shown = [(key, entry, at) for key, entry, at in pairs if redact is None or not redact(at, entry)]
         return {"dict": [[_key(key), _constant(entry, at, redact)] for key, entry, at in shown]}
     if isinstance(value, list | tuple):
-        entries = [(entry, _join(path, i)) for i, entry in enumerate(value)]
-        shown = [(entry, at) for entry, at in entries if redact is None or not redact(at, entry)]
-        if all(type(entry) in SCALARS for entry, _ in shown):
-            return {"const": [entry for entry, _ in shown]}
-        return {"list": [_constant(entry, at, redact) for entry, at in shown]}
+        items = [(item, _join(path, i)) for i, item in enumerate(value)]
+        kept = [(item, at) for item, at in items if redact is None or not redact(at, item)]
+        if all(type(item) in SCALARS for item, _ in kept):
+            return {"const": [item for item, _ in kept]}
+        return {"list": [_constant(item, at, redact) for item, at in kept]}
     return {"repr": label_of(value)}
 
 
