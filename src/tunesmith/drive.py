@@ -121,6 +121,8 @@ class Drive:
         queue: deque[ev.Event] = deque(events)
         if self._inbox and controller.state.session >= 0:  # a request to stop counts before the ends that came after it
             queue.extendleft(self._inbox.pop() for _ in range(len(self._inbox)))
+        if self.rounds is None:  # a turn from inside a long trial: time passes there, too
+            queue.extendleft(self._timers_due())
         now = self.clock.now()
         records: list[Record] = []
         commands: list[cmd.Command] = []

@@ -102,9 +102,9 @@ def _open_journal(spec: ExperimentSpec) -> Any:
     from tunesmith.journal import JOURNAL_FILE, SqliteJournal
 
     path = os.path.join(spec.path, JOURNAL_FILE)
-    if spec.resume:
-        return SqliteJournal.open(path)
     header = Header(uuid=uuid.uuid4().hex, name=spec.name, created=time.time(), library=__version__)
+    if spec.resume:
+        return SqliteJournal.open(path, fresh=header)
     return SqliteJournal.create(path, header, mode=spec.journal_mode)
 
 

@@ -115,6 +115,7 @@ class SqliteJournal:
         cls,
         path: str | Path,
         *,
+        fresh: Header | None = None,
         take_over: bool = False,
         mode: Mode = "auto",
         clock: Callable[[], float] = time.monotonic,
@@ -124,6 +125,7 @@ class SqliteJournal:
 
         Args:
             path: of the journal's file.
+            fresh: what to store if the file's creation was interrupted; None: such a file is refused.
             take_over: take the lease from an owner on another host, of which it cannot be told from here whether it lives.
             mode: as in :meth:`create`; ``auto`` also keeps ``network`` where it was written so before.
             clock: as in :meth:`create`.
@@ -141,6 +143,9 @@ class SqliteJournal:
             raise JournalError(f"there is no journal at '{path}'. Give the path of an experiment's own experiment.db.")
 
         def prepare(connection: sqlite3.Connection) -> tuple[Header, Mode]:
+            if fresh is not None and is_empty(connection):
+                prepare_empty(connection)
+                return replace(fresh, format=FORMAT), mode
             migrate(connection, path, check_file(connection, path))
             header, before = read_header(connection, path)
             return header, "network" if mode == "auto" and before == "network" else mode

@@ -70,7 +70,7 @@ def _match_branch(node: Branch, given: Mapping[Any, Any], values: dict[str, Any]
 
 
 def _match_items(node: Items, given: Any, values: dict[str, Any], strict: bool) -> None:
-    if isinstance(given, Mapping):  # from flat keys: "layers/0"
+    if isinstance(given, Mapping) and given:  # from flat keys: "layers/0"
         pairs = [(int(index), entry) for index, entry in given.items() if str(index).isdecimal()]
     elif isinstance(given, list | tuple):
         pairs = list(enumerate(given))
@@ -138,6 +138,7 @@ def _match_choice(node: Choice, given: Any, values: dict[str, Any]) -> None:
             values[node.name] = node.codes[index]
             return
     misfits = []
+    fits: list[tuple[bool, int, dict[str, Any]]] = []
     for index, tree in enumerate(node.options):
         if isinstance(tree, Constant):
             continue
@@ -146,9 +147,35 @@ def _match_choice(node: Choice, given: Any, values: dict[str, Any]) -> None:
             _match(tree, given, found, True)
         except SpaceError as error:
             misfits.append(str(error))
-            continue
-        values[node.name] = node.codes[index]
-        values.update(found)
-        return
-    why = f" ({misfits[0]})" if len(misfits) == 1 else ""
-    raise SpaceError(f"{show(node.keys)}: {given!r} fits none of its {len(node.options)} options{why}.")
+        else:
+            fits.append((not _covers(tree, given), index, found))
+    if not fits:
+        why = f" ({misfits[0]})" if len(misfits) == 1 else ""
+        raise SpaceError(f"{show(node.keys)}: {given!r} fits none of its {len(node.options)} options{why}.")
+    _, index, found = min(fits, key=lambda fit: fit[:2])  # the first that is given whole, else the first that is given in part
+    values[node.name] = node.codes[index]
+    values.update(found)
+
+
+def _covers(node: Node, given: Any) -> bool:
+    """Whether ``given``, which fits, leaves nothing of the node open."""
+    if isinstance(node, Branch):
+        texts = {str(key): entry for key, entry in given.items()}
+        return all(str(key) in texts and _covers(child, texts[str(key)]) for key, child in node.children.items())
+    if isinstance(node, Items):
+        return len(given) == len(node.children) and (
+            isinstance(given, Mapping) or all(_covers(child, entry) for child, entry in zip(node.children, given, strict=True))
+        )
+    if isinstance(node, Choice):
+        return any(same(option, given) for option in node.domain.categories) or any(
+            _covers(tree, given) for tree in node.options if not isinstance(tree, Constant) and _fits(tree, given)
+        )
+    return True
+
+
+def _fits(node: Node, given: Any) -> bool:
+    try:
+        _match(node, given, {}, True)
+    except SpaceError:
+        return False
+    return True
