@@ -2,6 +2,7 @@
 # of pyproject.toml or constraints.txt. `make PYTHON=python3.12 test` chooses another interpreter.
 
 PYTHON ?= python3
+ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
@@ -26,10 +27,10 @@ quickstart: $(VENV)/.installed-quickstart
 	$(BIN)/python examples/quick_start.py
 
 test: $(VENV)/.installed-dev
-	$(PYTEST) -q -n 2 -m "not slow"
+	$(PYTEST) -q -n 2 -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.installed-dev
-	$(PYTEST) -q -n 2 --hypothesis-profile=thorough
+	$(PYTEST) -q -n 2 --hypothesis-profile=thorough $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

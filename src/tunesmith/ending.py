@@ -30,20 +30,26 @@ def perform(spec: ExperimentSpec) -> ExperimentAnalysis:
     """
     from tunesmith.analysis import ExperimentAnalysis
     from tunesmith.execute import execute
-    from tunesmith.specfile import save
 
     try:
-        save(spec)
         finished = execute(spec)
     except SpecError:
         if not spec.resume:
             _clear(spec.path)
         raise
+    except KeyboardInterrupt:
+        logging.getLogger("tunesmith").warning("broken off by Ctrl-C. What was reported is kept; to go on: %s.", _again(spec))
+        raise
     except StorageFull as error:
-        raise StorageFull(f"{error} What was recorded before is kept; go on with resume=True, name={spec.name!r}.") from error
+        raise StorageFull(f"{error} To go on: {_again(spec)}.") from error.__cause__
     analysis = ExperimentAnalysis(finished.path, resolve=finished.resolve)
     _conclude(spec, finished, analysis)
     return analysis
+
+
+def _again(spec: ExperimentSpec) -> str:
+    """The arguments that go on with it."""
+    return f"resume=True, name={spec.name!r}"
 
 
 def _clear(path: str) -> None:
@@ -73,7 +79,8 @@ def failure_text(finished: Finished, analysis: ExperimentAnalysis) -> str:
         more = ", ..." if group.count > len(ids) else ""
         parts.append(f"{group.text} ({group.count}x: {', '.join(ids)}{more})")
     again = rerun_command(finished.path, analysis.trials[groups[0].trials[0]].trial_id)
-    return f"{failed} of {total} trials failed: {'; '.join(parts)}. To run one of them again, in this terminal: {again}"
+    why = f" {finished.reason.partition(':')[0].capitalize()}, so no more were started." if finished.kind == "breaker" else ""
+    return f"{failed} of {total} trials failed: {'; '.join(parts)}.{why} To run one of them again, in this terminal: {again}"
 
 
 def rerun_command(path: str, trial_id: str) -> str:
@@ -89,7 +96,7 @@ def _conclude(spec: ExperimentSpec, finished: Finished, analysis: ExperimentAnal
     if finished.kind == "metric":
         raise MetricError(f"{finished.reason} The results so far are in {finished.path}.")
     if finished.kind == "drain":
-        again = f"resume=True, name={spec.name!r}"
+        again = _again(spec)
         if "Ctrl-C" not in finished.reason:
             raise UserCodeError(f"{finished.reason} To go on: {again}.")
         logging.getLogger("tunesmith").warning("%s; unfinished trials can go on: %s.", finished.reason, again)

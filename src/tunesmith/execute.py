@@ -26,6 +26,7 @@ from tunesmith.executors.base import Assignment, Executor, ExecutorSetup
 from tunesmith.failures import FailureLog
 from tunesmith.secrets import is_secret
 from tunesmith.spec import ExperimentSpec
+from tunesmith.specfile import save
 
 __all__ = ["Finished", "execute"]
 
@@ -88,6 +89,7 @@ def execute(spec: ExperimentSpec) -> Finished:
         stack.callback(drive.executor.close)
         stack.callback(drive.host.close)
         first = session.first_events()
+        save(spec)  # under the lease, and once nothing refuses it any more
         with _interrupts(drive):
             drive.run(first)
     state = drive.controller.state
@@ -148,12 +150,12 @@ class _Session:
     # -- what came before ------------------------------------------------------------------------------------------------
 
     def _past(self) -> list[Record]:
-        """The journal's records, if this is a resume."""
+        """The journal's records, if this is a resume; none if the process was killed before the first."""
         if not self.spec.resume:
             return []
         records = list(self.journal.read())
-        if not any(record.handled for record in records):
-            raise JournalCorrupt(f"{self.spec.path} has a journal without records: nothing to resume. Start anew under another name.")
+        if records and not any(record.handled for record in records):
+            raise JournalCorrupt(f"the experiment in {self.spec.path} failed at its very beginning. Start it under another name.")
         return records
 
     def _seed(self, past: list[Record]) -> int:

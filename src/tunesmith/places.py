@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import time
+from contextlib import suppress
 from typing import Any
 
 from tunesmith.errors import SpecError, StorageFull
@@ -15,6 +16,9 @@ __all__ = ["JOURNAL", "check_name", "choose_directory", "default_name", "storage
 
 JOURNAL = "experiment.db"
 """Its presence makes a directory an experiment's."""
+
+_LOCK = "experiment.lock"  # the journal's; made first of all
+_PROBE = ".tunesmith_write_test_"
 
 
 def default_name(trainable_name: str) -> str:
@@ -91,9 +95,15 @@ def choose_directory(root: str, name: str, *, chosen: bool, resume: bool | str) 
         raise _unwritable(path, error) from error
     for number in itertools.count(1):
         candidate = path if number == 1 else f"{path}_{number}"
-        if _claim(candidate, take_empty=chosen):
+        if _claim(candidate, take_empty=chosen, again=number == 1 and bool(resume)):
             break
-    _check_writable(candidate)
+    try:
+        _check_writable(candidate)
+    except StorageFull:
+        with suppress(OSError):
+            os.unlink(os.path.join(candidate, _LOCK))
+            os.rmdir(candidate)
+        raise
     if number > 1 and chosen:
         logging.getLogger("tunesmith").warning(
             "%s exists already and is left as it is; this run is %s_%d. To go on with the old one: resume=True, name=%r.",
@@ -110,24 +120,41 @@ def experiments_in(root: str) -> list[str]:
         return []
 
 
-def _claim(path: str, *, take_empty: bool) -> bool:
-    """Make ``path``. The system makes a directory for one caller only, so of two runs that start together each gets its own."""
+def _claim(path: str, *, take_empty: bool, again: bool) -> bool:
+    """Make ``path``, or take it if it is empty. Of two runs that start together one makes the lock file, and the other looks further.
+
+    Args:
+        take_empty: whether a directory that is there may be taken.
+        again: whether also one with nothing in it but what a run leaves that is killed before its journal is there.
+    """
     try:
         os.mkdir(path)
     except FileExistsError:
-        return take_empty and os.path.isdir(path) and not os.listdir(path)
+        left = [name for name in os.listdir(path) if not name.startswith(_PROBE)] if take_empty and os.path.isdir(path) else [path]
+        if again and left == [_LOCK]:
+            return True
+        if left:
+            return False
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        os.close(os.open(os.path.join(path, _LOCK), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except FileExistsError:
+        return False
     except OSError as error:
         raise _unwritable(path, error) from error
     return True
 
 
 def _check_writable(path: str) -> None:
-    probe = os.path.join(path, f".tunesmith_write_test_{os.getpid()}")
+    probe = os.path.join(path, f"{_PROBE}{os.getpid()}")
     try:
         with open(probe, "xb") as file:
             file.write(b"tunesmith")
         os.unlink(probe)
     except OSError as error:
+        with suppress(OSError):
+            os.unlink(probe)
         raise _unwritable(path, error) from error
 
 

@@ -89,7 +89,7 @@ def run(
         sync_config: the default ``SyncConfig()`` only.
         max_failures: retries per trial after errors of its own code; -1: without end.
         fail_fast: True: the first failed trial ends the experiment; "raise": and its own exception is raised here.
-        raise_on_failed_trial: raise at the end if trials ended in ERROR; False: log it.
+        raise_on_failed_trial: raise at the end if trials ended in ERROR; False: the summary and the analysis tell.
         resume: go on with the experiment ``name``: True: it must be there; "AUTO": begin it if it is not.
         callbacks: instances of ``Callback``.
         loggers: old-style ``Logger`` classes (or ``LoggerCallback`` instances) instead of the usual files; ``()``: no files.

@@ -153,7 +153,7 @@ def test_an_experiment_brings_its_own_arguments(spec: Run) -> None:
     experiment = tune.Experiment("digits", train, config={"lr": 0.1}, num_samples=3, stop={"loss": 1}, local_dir=None)
     made = spec(experiment, metric="loss", mode="min")
     assert (made.name, made.num_samples, made.metrics, made.space.config) == ("digits", 3, ("loss",), {"lr": 0.1})
-    assert spec([experiment]).path == made.path, "which is still empty here"
+    assert spec([experiment]).path == f"{made.path}_2", "the first one is taken, though nothing has run there yet"
 
 
 def test_two_names_for_one_place(tmp_path: Path, spec: Run) -> None:

@@ -14,7 +14,16 @@ from tunesmith.places import JOURNAL, check_name, choose_directory, default_name
 def test_a_new_experiment_gets_the_directory_of_its_name(tmp_path: Path) -> None:
     root = tmp_path / "not" / "yet" / "there"
     assert choose_directory(str(root), "digits", chosen=True, resume=False) == ("digits", str(root / "digits"), False)
-    assert list((root / "digits").iterdir()) == []
+    assert [path.name for path in (root / "digits").iterdir()] == ["experiment.lock"], "from now on it is taken"
+    assert choose_directory(str(root), "digits", chosen=True, resume=False)[0] == "digits_2"
+
+
+def test_what_a_run_killed_at_once_has_left_is_taken_by_auto(tmp_path: Path) -> None:
+    first = choose_directory(str(tmp_path), "digits", chosen=True, resume="AUTO")
+    (tmp_path / "digits" / ".tunesmith_write_test_1").touch()
+    assert choose_directory(str(tmp_path), "digits", chosen=True, resume="AUTO") == first
+    (tmp_path / "digits" / "mine").touch()
+    assert choose_directory(str(tmp_path), "digits", chosen=True, resume="AUTO")[0] == "digits_2"
 
 
 def test_a_taken_name_gets_a_number_and_a_line_that_says_how_to_resume(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

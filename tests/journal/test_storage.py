@@ -323,3 +323,25 @@ def change(path: Path, *statements: str) -> None:
     for statement in statements:
         connection.execute(statement)
     connection.close()
+
+
+def test_closing_just_as_the_flushing_thread_takes_note_of_news_does_not_hang(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unlucky(threading.Event):
+        """Cleared in the very moment in which ``close`` has set it."""
+
+        def clear(self) -> None:
+            store._closing.set()
+            self.set()
+            super().clear()
+
+    monkeypatch.setattr(LocalStore, "sync_every", 0.001)
+    journal = SqliteJournal.create(path, HEADER, mode="local")
+    store = journal._store
+    assert isinstance(store, LocalStore)
+    store._dirty = Unlucky()
+    journal.append([report(0)])
+    thread = store._thread
+    assert thread is not None
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    journal.close()

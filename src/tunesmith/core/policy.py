@@ -34,7 +34,10 @@ def describe_error(event: AttemptEnded) -> str:
     error = event.error
     if not error:
         return event.outcome
-    text = f"{error.get('type', 'error')}: {error.get('message', '')}".rstrip(": ")
+    lines = error.get("message", "").strip().splitlines() or [""]
+    text = f"{error.get('type', 'error')}: {lines[0].removesuffix('.')}".rstrip(": ")
+    if len(lines) > 1:
+        text += " ..."
     where = error.get("where")
     return f"{text} at {where}" if where else text
 

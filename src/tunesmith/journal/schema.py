@@ -130,7 +130,7 @@ def storage_full(path: Path, error: Exception) -> StorageFull:
     """The error for a disk that is full, read-only or not writable."""
     return StorageFull(
         f"the journal '{path}' cannot be written ({error}). Everything that was committed before is kept, of this step nothing was "
-        f"written. Free some space on the disk, or make the folder '{path.parent}' writable, then go on: resume the experiment."
+        f"written. Free some space on the disk, or make the folder '{path.parent}' writable, then resume the experiment."
     )
 
 

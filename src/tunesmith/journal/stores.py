@@ -130,6 +130,8 @@ class LocalStore:
     def _flush_behind(self) -> None:
         while self._dirty.wait() and not self._closing.wait(self.sync_every):
             self._dirty.clear()
+            if self._closing.is_set():
+                return  # close() has set both events, and this has just taken the second one back
             try:
                 self._flush_log()
             except OSError as error:

@@ -212,6 +212,11 @@ class TrialInfo:
             return None
         return self.experiment.checkpoint(self.checkpoint_id, self.number, self.relative_logdir)
 
+    @property
+    def _checkpoint(self) -> Checkpoint | None:
+        """Scripts written for older releases reach for this."""
+        return self.checkpoint
+
     # -- end -------------------------------------------------------------------------------------------------------------
 
     def is_finished(self) -> bool:

@@ -117,7 +117,7 @@ def run_function(function: Callable[..., Any], form: tuple[str, ...], parameters
     if isinstance(result, Generator):
         result = _drain(result, function, session)
     if result is not None:
-        _report(result, "returned", function, session)
+        _report(result, "returned", function, session, session.conclude)
 
 
 def _drain(generator: Generator[Any, Any, Any], function: Callable[..., Any], session: Session) -> Any:
@@ -129,13 +129,13 @@ def _drain(generator: Generator[Any, Any, Any], function: Callable[..., Any], se
             return end.value
         try:
             if value is not None:
-                _report(value, "yielded", function, session)
+                _report(value, "yielded", function, session, session.report)
         except TrialStopped:
             generator.close()
             raise
 
 
-def _report(value: Any, verb: str, function: Callable[..., Any], session: Session) -> None:
+def _report(value: Any, verb: str, function: Callable[..., Any], session: Session, report: Callable[[dict[str, Any]], None]) -> None:
     metrics = as_metrics(value)
     if metrics is None:
         name = getattr(function, "__name__", type(function).__name__)
@@ -143,4 +143,4 @@ def _report(value: Any, verb: str, function: Callable[..., Any], session: Sessio
             f"{name}() {verb} a {type(value).__name__} in trial {session.assignment.trial_id}; expected a dict of metrics, a number, "
             f"or nothing."
         )
-    session.report(metrics)
+    report(metrics)

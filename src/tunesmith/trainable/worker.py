@@ -112,6 +112,16 @@ class Session:
             if answer is not GO_ON or "done" in flat:
                 self._obey(answer, bool(flat.get("done")))
 
+    def conclude(self, metrics: Mapping[Any, Any]) -> None:
+        """Report what the user's code returned: told to stop now, it has finished all the same."""
+        self._check()
+        try:
+            self.report(metrics)
+        except TrialStopped:
+            if self.ended is not None and self.ended.action == "stop" and self.ended.outcome == "stopped":
+                self.ended = self.ended._replace(outcome="finished")
+            raise
+
     def preview(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """``result`` with the keys that reporting it now would fill in."""
         return filled(result, copy.copy(self.counters), perf_counter() - self._resumed)
