@@ -118,7 +118,7 @@ def build(
         verbose=checks.verbose(verbose),
     )
     _check_limits(spec)
-    _check_determinism(spec, stop)
+    _check_determinism(spec)
     if executor is None:  # "inline", asked for by name, runs in this process and needs no pickle
         check_picklable(what)
     again = checks.resume(resume, name)
@@ -242,12 +242,13 @@ def _check_limits(spec: ExperimentSpec) -> None:
 _TIMES = ("time_total_s", "time_this_iter_s", "time_since_restore", "timestamp")
 
 
-def _check_determinism(spec: ExperimentSpec, stop: Any) -> None:
+def _check_determinism(spec: ExperimentSpec) -> None:
     """``deterministic=True`` promises an order that no clock has a say in."""
     if not spec.deterministic:
         return
     timed = [what for what in ("time_budget_s", "max_trial_s", "max_silence_s") if getattr(spec, what) is not None]
-    timed += [f"stop={{{key!r}: ...}}" for key in _TIMES if isinstance(stop, Mapping) and key in stop]
+    if spec.stop is not None:
+        timed += [f"stop={{{key!r}: ...}}" for key in spec.stop.keys() if key in _TIMES]
     time_attr = getattr(spec.scheduler, "time_attr", None)
     if time_attr in _TIMES:
         timed.append(f"the scheduler's time_attr={time_attr!r}")

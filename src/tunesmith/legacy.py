@@ -50,6 +50,7 @@ RULES: Mapping[str, Rule] = {
     "concurrent": _always(None, False, why="experiments run one after another, each with its trials in parallel"),
     "export_formats": _missing([], why="save what you need in a checkpoint instead"),
     "progress_reporter": _missing(),
+    "repeat": _missing(why="use num_samples"),
     "restore": _missing(why="load the checkpoint in the trainable, or resume a whole experiment with resume=True"),
     "resume_config": _missing(why="use resume=True"),
     "run_errored_only": _missing(False, why="use resume=True, which continues unfinished trials"),
@@ -60,6 +61,7 @@ RULES: Mapping[str, Rule] = {
     "sync_function": _missing(why="give a local directory as storage_path"),
     "sync_to_cloud": _missing(why="give a local directory as storage_path"),
     "trial_executor": _missing(why="use executor='inline'"),
+    "trial_resources": _missing(why="use resources_per_trial"),
     "upload_dir": _missing(why="give a local directory as storage_path"),
     "_experiment_checkpoint_dir": _missing(why="use storage_path and name"),
 }

@@ -99,7 +99,7 @@ def run(
         trial_dirname_creator: ``trial -> str``, the name of its directory.
         chdir_to_trial_dir: run each trial in its own directory.
         reuse_actors: whether a worker may serve several trials. None: where that is safe.
-        verbose: 0 is silent; 1 one line per change.
+        verbose: 0 is silent; 1: one line per change; 2: every report, too; 3: every decision and checkpoint, too.
         seed: of all random streams. None: one is drawn, shown and recorded.
         deterministic: the order of events does not depend on timing; limits in seconds are refused.
         executor: what runs the trials: "inline" (in this thread), an executor, or None: the environment's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -284,3 +285,8 @@ def test_an_outcome_that_nobody_knows_is_illegal(script: Any, told: Any) -> None
 
 def test_illegal_ones_are_our_own_bugs() -> None:
     assert issubclass(IllegalTransition, BugError)
+
+
+def test_the_diagram_in_the_docs_is_drawn_from_the_table() -> None:
+    page = Path(__file__).parents[2] / "docs" / "design" / "transitions.md"
+    assert diagram() in page.read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tunesmith.errors import SpecError
@@ -46,6 +46,10 @@ class Stopper:
     def remaining(self) -> float | None:
         """Seconds until ``stop_all`` turns true without any report; None: only reports can make it so."""
         return None
+
+    def keys(self) -> Iterable[str]:
+        """Entries of the result that it is known to compare; ``deterministic=True`` refuses those that depend on the clock."""
+        return ()
 
     def forget(self, trial_id: str) -> None:
         """The trial is over for good: drop what is kept of it."""
@@ -110,6 +114,9 @@ class CombinedStopper(Stopper):
 
     def remaining(self) -> float | None:
         return min((left for stopper in self.stoppers if (left := stopper.remaining()) is not None), default=None)
+
+    def keys(self) -> Iterable[str]:
+        return [key for stopper in self.stoppers for key in stopper.keys()]
 
     def forget(self, trial_id: str) -> None:
         for stopper in self.stoppers:

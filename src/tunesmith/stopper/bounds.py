@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tunesmith.errors import SpecError
@@ -62,6 +62,9 @@ class DictStopper(Stopper):
                 return "the trial said that it is done"
             return f"stop criterion {key} >= {number(bound)} reached ({number(value)})"
         return None
+
+    def keys(self) -> Iterable[str]:
+        return self.bounds
 
 
 class MaximumIterationStopper(Stopper):
