@@ -248,7 +248,7 @@ def _check_determinism(spec: ExperimentSpec) -> None:
         return
     timed = [what for what in ("time_budget_s", "max_trial_s", "max_silence_s") if getattr(spec, what) is not None]
     if spec.stop is not None:
-        timed += [f"stop={{{key!r}: ...}}" for key in spec.stop.keys() if key in _TIMES]
+        timed += [f"stop={{{key!r}: ...}}" for key in spec.stop.compares() if key in _TIMES]
     time_attr = getattr(spec.scheduler, "time_attr", None)
     if time_attr in _TIMES:
         timed.append(f"the scheduler's time_attr={time_attr!r}")

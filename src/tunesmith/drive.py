@@ -37,7 +37,7 @@ class Drive:
 
     Args:
         assign: makes the assignment for a ``Launch``: resolved configuration, names, paths.
-        stopper: the user's stop criteria, or None.
+        stopper: the user's stop criteria, or None; ``resolve``: drawn values -> the configuration that they are shown with a report.
         explore: the scheduler's own exploration: (source values, data) -> new values.
         warn: shows one line to the user.
 
@@ -55,12 +55,14 @@ class Drive:
     trial_id: Callable[[int], str]
     warn: Callable[[str], None]
     stopper: Stopper | None = None
+    resolve: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     explore: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
     observers: list[Observer] = field(default_factory=list)
     rounds: Rounds | None = None
     failure: BaseException | None = None
     finished: bool = False
     _inbox: deque[ev.Event] = field(default_factory=deque)
+    _configs: dict[int, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     _timers: dict[str, float] = field(default_factory=dict)
     _due: list[tuple[float, str]] = field(default_factory=list)
 
@@ -192,17 +194,32 @@ class Drive:
         assert self.stopper is not None
         result = ResultDict(event.metrics)
         result["trial_id"] = trial_id = self.trial_id(event.trial)
+        result.setdefault("done", False)
+        if self.resolve is not None:
+            attempt, config = self._configs.get(event.trial, (-1, {}))
+            if attempt != event.attempt:  # an exploit changes the configuration, and begins an attempt
+                config = self.resolve(self.controller.state.trials[event.trial].values)
+                self._configs[event.trial] = (event.attempt, config)
+            result["config"] = config
         return self.stopper.verdict(trial_id, result)
 
-    def remember(self, event: ev.Reported) -> None:
-        """Show the stop criteria a report of an earlier session, so that they count on from it; the verdict is on record."""
-        self._verdict(event)
+    def remember(self, record: Record) -> None:
+        """Show the stop criteria a record of an earlier session, so that they count on from it; the verdict is on record."""
+        if self.stopper is None:
+            return
+        try:
+            if isinstance(record.event, ev.Reported):
+                self._verdict(record.event)
+            self._forget(record.decisions)
+        except Exception as error:
+            self._blame("a stop criterion", error)
 
     def _forget(self, decisions: Sequence[cmd.Decision]) -> None:
         """Let the stop criteria drop what they keep of trials that are over."""
         for decision in decisions:
             if decision.do == "end" and decision.trial is not None and self.stopper is not None:
                 self.stopper.forget(self.trial_id(decision.trial))
+                self._configs.pop(decision.trial, None)
 
     def _ask_stop_all(self) -> None:
         stopper = self.stopper

@@ -21,7 +21,7 @@ from tunesmith.core.ports import Header, Observer, Record
 from tunesmith.core.rng import fresh_seed, trial_seed
 from tunesmith.core.settings import Settings
 from tunesmith.drive import Drive
-from tunesmith.errors import JournalCorrupt, SpecError
+from tunesmith.errors import JournalCorrupt, SpaceError, SpecError
 from tunesmith.executors.base import Assignment, Executor, ExecutorSetup
 from tunesmith.failures import FailureLog
 from tunesmith.secrets import is_secret
@@ -129,6 +129,7 @@ class _Session:
         assert executor is not None, "the front chooses the executor"
         self.executor: Executor = executor
         past = self._past()
+        self._check_space(past)
         self.seed = self._seed(past)
         self.last_at = past[-1].event.at if past else 0.0
         self.host = SearchHost(
@@ -139,7 +140,8 @@ class _Session:
         store = LocalStore(spec.path, self.trial_dir)
         self.drive = Drive(
             self.controller, journal, executor, self.host, SystemClock(self.last_at), store, self.assign, self.trial_id, _log.warning,
-            stopper=spec.stop, explore=getattr(spec.scheduler, "explore", None), rounds=_rounds() if spec.deterministic else None,
+            stopper=spec.stop, resolve=spec.space.resolve, explore=getattr(spec.scheduler, "explore", None),
+            rounds=_rounds() if spec.deterministic else None,
         )  # fmt: skip
         deleted = self._fold(past)
         if past:
@@ -157,6 +159,20 @@ class _Session:
         if records and not any(record.handled for record in records):
             raise JournalCorrupt(f"the experiment in {self.spec.path} failed at its very beginning. Start it under another name.")
         return records
+
+    def _check_space(self, past: list[Record]) -> None:
+        """Recorded trials must have a configuration in the space that this run was given."""
+        checked: set[tuple[str, ...]] = set()
+        for record in past:
+            if isinstance(record.event, ev.Suggested) and (drawn := tuple(record.event.values)) not in checked:
+                checked.add(drawn)
+                try:
+                    self.spec.space.resolve(record.event.values)
+                except SpaceError as error:
+                    raise SpecError(
+                        f"resume of {self.spec.path}: the space is another one than that of trial {self.trial_id(record.event.trial)}, "
+                        f"which has {', '.join(drawn) or 'nothing'} drawn: {error} Give the old space, or begin a new experiment."
+                    ) from None
 
     def _seed(self, past: list[Record]) -> int:
         for record in past:
@@ -181,8 +197,7 @@ class _Session:
             self.host.observe(record)
             if isinstance(event, ev.Suggested) and (event.name or event.dirname):
                 self.names[event.trial] = (event.name, event.dirname)
-            elif isinstance(event, ev.Reported) and self.spec.stop is not None:
-                self.drive.remember(event)
+            self.drive.remember(record)
         if self.controller.difference:
             _log.warning("resuming %s: code has changed since: %s", self.spec.path, self.controller.difference)
         return deleted

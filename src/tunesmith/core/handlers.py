@@ -190,7 +190,7 @@ def _answer(ctl: Controller, trial: Trial, event: ev.Reported, repeat: bool) -> 
     if event.verdict is not None:
         yield Decision("stop", number, event.verdict)
     elif event.metrics.get("done"):
-        yield Decision("stop", number, "reported done")
+        yield Decision("stop", number, "reported done", {"outcome": "finished"})
     elif settings.nan_policy == "fail" and (bad := _nan(settings, event.metrics)):
         reason = f"reported nan for '{bad}' at iteration {event.iteration}"
         yield Decision("stop", number, reason, {"outcome": "nan"})

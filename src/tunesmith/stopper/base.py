@@ -27,7 +27,7 @@ class Stopper:
 
         Args:
             trial_id: as in file names, e.g. ``"3f2ab_00004"``.
-            result: the report: metrics, ``training_iteration``, ``time_total_s``, ``config`` and so on.
+            result: the report: metrics, ``training_iteration``, ``time_total_s``, ``trial_id``, ``done``, ``config``.
         """
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, trial_id, result)")
 
@@ -47,7 +47,7 @@ class Stopper:
         """Seconds until ``stop_all`` turns true without any report; None: only reports can make it so."""
         return None
 
-    def keys(self) -> Iterable[str]:
+    def compares(self) -> Iterable[str]:
         """Entries of the result that it is known to compare; ``deterministic=True`` refuses those that depend on the clock."""
         return ()
 
@@ -115,8 +115,8 @@ class CombinedStopper(Stopper):
     def remaining(self) -> float | None:
         return min((left for stopper in self.stoppers if (left := stopper.remaining()) is not None), default=None)
 
-    def keys(self) -> Iterable[str]:
-        return [key for stopper in self.stoppers for key in stopper.keys()]
+    def compares(self) -> Iterable[str]:
+        return [key for stopper in self.stoppers for key in stopper.compares()]
 
     def forget(self, trial_id: str) -> None:
         for stopper in self.stoppers:

@@ -63,7 +63,7 @@ class DictStopper(Stopper):
             return f"stop criterion {key} >= {number(bound)} reached ({number(value)})"
         return None
 
-    def keys(self) -> Iterable[str]:
+    def compares(self) -> Iterable[str]:
         return self.bounds
 
 
