@@ -5,9 +5,12 @@ Takes: about 15 seconds on 2 cores.
 
 import argparse
 
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
-from sklearn.neural_network import MLPClassifier
+try:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+    from sklearn.neural_network import MLPClassifier
+except ImportError:
+    raise SystemExit('This example needs scikit-learn: pip install "tunesmith[sklearn]"') from None
 
 import tunesmith as tune
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith import checks
 from tunesmith.config import CheckpointConfig, FailureConfig
-from tunesmith.create import create_scheduler, create_searcher
+from tunesmith.create import create_executor, create_scheduler, create_searcher
 from tunesmith.errors import SpecError
-from tunesmith.hints import did_you_mean
 from tunesmith.objectives import agree
 from tunesmith.places import check_name, choose_directory, default_name, storage_root
 from tunesmith.registry import registered_trainable
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from tunesmith.trainable.base import TrainableSpec
 
 __all__ = ["build", "executor_from", "trainable_from"]
-
-EXECUTORS = ("inline",)
 
 
 def build(
@@ -141,11 +138,7 @@ def executor_from(given: Any) -> Executor:
     if given is None:
         given = os.environ.get("TUNESMITH_EXECUTOR") or "inline"
     if isinstance(given, str):
-        if given.lower() not in EXECUTORS:
-            raise SpecError(f"executor={given!r} is not known.{did_you_mean(given, EXECUTORS)} Known names: {', '.join(EXECUTORS)}.")
-        from tunesmith.executors.inline import InlineExecutor
-
-        return InlineExecutor()
+        return create_executor(given)
     return checks.instance("executor", given, ("start", "launch", "answer", "poll"))  # type: ignore[no-any-return]
 
 

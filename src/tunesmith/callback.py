@@ -76,7 +76,7 @@ class Callback:
         """The run is over."""
 
     def get_state(self) -> dict[str, Any] | None:
-        """What :meth:`set_state` is to get after a resume (JSON); None: nothing."""
+        """What :meth:`set_state` is to get after a resume (picklable); None: nothing. Asked when a trial ends, and at the end."""
         return None
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -205,6 +205,16 @@ class CallbackObserver:
             if states and key in states and _defines(callback, "set_state"):
                 self.hooks.one(callback, callback.set_state, "set_state", None, states[key])
         self.hooks.call("setup", **info)
+
+    def has_states(self) -> bool:
+        """Whether any callback defines ``get_state``."""
+        return any(_defines(callback, "get_state") for callback in self.hooks.callbacks)
+
+    def unstorable(self, key: str, error: Exception) -> None:
+        """The state under ``key`` cannot be pickled: its callback is dropped, as if ``get_state`` had raised."""
+        for other, callback in self._keyed():
+            if other == key:
+                self.hooks.drop(callback, "get_state", error)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """What the callbacks want to be kept. Keyed by class (further ones of a class with "#2" ...): order may change."""

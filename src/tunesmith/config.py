@@ -90,6 +90,10 @@ class FailureConfig:
 
     Raises:
         SpecError: both are set, or one is not what it can be.
+
+    Example:
+        >>> FailureConfig(max_failures=3).fail_fast
+        False
     """
 
     max_failures: int = 0
@@ -157,6 +161,10 @@ class SyncConfig:
 
     Raises:
         SpecError: any value but the default; it names the argument.
+
+    Example:
+        >>> SyncConfig().sync_period
+        300
     """
 
     sync_period: int = 300
@@ -184,12 +192,16 @@ class RunConfig:
         sync_config: see :class:`SyncConfig`; only the default one.
         callbacks: instances of ``Callback``.
         log_to_file: False; True; a file name for both; or (stdout file, stderr file), in the trial's directory.
-        verbose: 0 is silent.
+        verbose: 0 is silent; 1: one line per change; 2: every report, too; 3: every decision and checkpoint, too.
         executor: None, a name ("inline") or an executor.
         loggers: None: the usual files; ``()``: none.
 
     Raises:
         SpecError: an unknown argument. Values are checked by ``Tuner.fit``.
+
+    Example:
+        >>> RunConfig(name="digits", stop={"training_iteration": 10}).stop
+        {'training_iteration': 10}
     """
 
     name: str | None = None

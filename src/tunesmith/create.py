@@ -1,4 +1,4 @@
-"""Schedulers and searchers by name, as in ``run(scheduler="fifo")``."""
+"""Schedulers, searchers and executors by name, as in ``run(scheduler="fifo")``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from tunesmith.errors import SpecError
 from tunesmith.hints import did_you_mean, refuse_unknown
 
 if TYPE_CHECKING:
+    from tunesmith.executors.base import Executor
     from tunesmith.schedulers.base import Scheduler
     from tunesmith.search.base import Searcher
 
-__all__ = ["SCHEDULERS", "SEARCHERS", "create_scheduler", "create_searcher"]
+__all__ = ["EXECUTORS", "SCHEDULERS", "SEARCHERS", "create_executor", "create_scheduler", "create_searcher"]
 
+EXECUTORS: Mapping[str, str] = {"inline": "tunesmith.executors.inline:InlineExecutor"}
 SCHEDULERS: Mapping[str, str] = {"fifo": "tunesmith.schedulers:FIFOScheduler"}
 SEARCHERS: Mapping[str, str] = {
     "random": "tunesmith.search:BasicVariantGenerator",
@@ -54,6 +56,22 @@ def create_searcher(search_alg: str, **options: Any) -> Searcher:
         'BasicVariantGenerator'
     """
     return _create("search_alg", SEARCHERS, search_alg, options)  # type: ignore[no-any-return]
+
+
+def create_executor(executor: str) -> Executor:
+    """The executor of that name.
+
+    Args:
+        executor: one of :data:`EXECUTORS`.
+
+    Raises:
+        SpecError: no such executor.
+
+    Example:
+        >>> type(create_executor("inline")).__name__
+        'InlineExecutor'
+    """
+    return _create("executor", EXECUTORS, executor, {})  # type: ignore[no-any-return]
 
 
 def _create(what: str, table: Mapping[str, str], name: str, options: Mapping[str, Any]) -> Any:

@@ -204,7 +204,11 @@ class Drive:
         return self.stopper.verdict(trial_id, result)
 
     def remember(self, record: Record) -> None:
-        """Show the stop criteria a record of an earlier session, so that they count on from it; the verdict is on record."""
+        """Show the stop criteria a record of an earlier session, so that they count on from it; the verdict is on record.
+
+        Raises:
+            UserCodeError: they raised.
+        """
         if self.stopper is None:
             return
         try:
@@ -212,7 +216,8 @@ class Drive:
                 self._verdict(record.event)
             self._forget(record.decisions)
         except Exception as error:
-            self._blame("a stop criterion", error)
+            text = f"a stop criterion raised {describe_exception(error)}, shown a report of an earlier session. Mend it and resume again."
+            raise UserCodeError(text) from error
 
     def _forget(self, decisions: Sequence[cmd.Decision]) -> None:
         """Let the stop criteria drop what they keep of trials that are over."""

@@ -26,7 +26,7 @@ from tunesmith.executors.base import Assignment, Executor, ExecutorSetup
 from tunesmith.failures import FailureLog
 from tunesmith.secrets import is_secret
 from tunesmith.spec import ExperimentSpec
-from tunesmith.specfile import save
+from tunesmith.specfile import pack, save
 
 __all__ = ["Finished", "execute"]
 
@@ -80,6 +80,7 @@ def execute(spec: ExperimentSpec) -> Finished:
         TuneError: what ended it; all that was committed is kept.
     """
     began = time.monotonic()
+    stored = pack(spec)
     with ExitStack() as stack:
         journal = _open_journal(spec)
         stack.callback(journal.close)
@@ -89,7 +90,7 @@ def execute(spec: ExperimentSpec) -> Finished:
         stack.callback(drive.executor.close)
         stack.callback(drive.host.close)
         first = session.first_events()
-        save(spec)  # under the lease, and once nothing refuses it any more
+        save(stored, spec.path)  # under the lease, and once nothing refuses it any more
         with _interrupts(drive):
             drive.run(first)
     state = drive.controller.state

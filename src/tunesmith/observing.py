@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import pickle
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tunesmith.blame import describe_exception
 from tunesmith.core.ports import Clock, Header, Observer, Record
 from tunesmith.spec import ExperimentSpec
 
-__all__ = ["observers"]
+if TYPE_CHECKING:
+    from tunesmith.callback import CallbackObserver
+
+__all__ = ["STATES", "StateKeeper", "observers"]
+
+STATES = ".callbacks.pkl"
+"""What callbacks want to find again after a resume. Nothing else reads it."""
+
+_log = logging.getLogger("tunesmith")
 
 
 def observers(spec: ExperimentSpec, header: Header, settings: dict[str, Any], past: Sequence[Record], clock: Clock) -> list[Observer]:
@@ -30,8 +41,9 @@ def observers(spec: ExperimentSpec, header: Header, settings: dict[str, Any], pa
 
         observer = CallbackObserver(hooks, _book(spec, header))
         observer.replay(past)
-        observer.setup(**info)
-        found.append(observer)
+        keeper = StateKeeper(os.path.join(spec.path, STATES), observer)
+        observer.setup(keeper.load() if past else None, **info)
+        found += [observer, keeper] if observer.has_states() else [observer]
     if loggers:
         from tunesmith.journal import JOURNAL_FILE, open_reader
         from tunesmith.logger import LoggerHost
@@ -53,3 +65,53 @@ def _book(spec: ExperimentSpec, header: Header) -> Any:
     from tunesmith.journal.trials import TrialBook
 
     return TrialBook(header, spec.path, spec.trainable.name, spec.space.resolve, keep_finished=False)
+
+
+class StateKeeper:
+    """Stores what callbacks return from ``get_state`` whenever a trial ends or begins again, and at the end of the run.
+
+    Args:
+        path: of the file; it is replaced whole.
+        observer: who calls the callbacks; it has seen the same records before.
+    """
+
+    def __init__(self, path: str, observer: CallbackObserver) -> None:
+        self._path = path
+        self._observer = observer
+        self._kept: dict[str, bytes] = {}
+
+    def load(self) -> dict[str, Any]:
+        """The states of an earlier session; what cannot be read is named, and begins anew."""
+        states: dict[str, Any] = {}
+        try:
+            with open(self._path, "rb") as file:
+                self._kept = pickle.load(file)
+            for key, blob in self._kept.items():
+                states[key] = pickle.loads(blob)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            _log.warning("%s cannot be read: %s. Callbacks begin without what they knew.", self._path, describe_exception(error))
+        return states
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """Store if one of these records ended an attempt."""
+        if any(decision.do in ("end", "retry") for record in records for decision in record.decisions):
+            self._store()
+
+    def close(self) -> None:
+        """Store what the end of the run left."""
+        self._store()
+
+    def _store(self) -> None:
+        from tunesmith.logger.files import replace
+
+        states: dict[str, bytes] = {}
+        for key, state in self._observer.states().items():
+            try:
+                states[key] = pickle.dumps(state)
+            except Exception as error:
+                self._observer.unstorable(key, error)
+        if states != self._kept:
+            replace(self._path, pickle.dumps(states))
+            self._kept = states

@@ -8,7 +8,7 @@ from typing import Any
 
 from tunesmith.errors import SpecError
 
-__all__ = ["PlacementGroupFactory", "resource_request", "resources_from"]
+__all__ = ["PlacementGroupFactory", "amounts", "resource_request", "resources_from"]
 
 _NAMES = {"CPU": "cpu", "GPU": "gpu", "extra_cpu": "cpu", "extra_gpu": "gpu"}
 _NESTED = ("custom_resources", "extra_custom_resources")
@@ -37,7 +37,7 @@ class PlacementGroupFactory:
             raise SpecError(f"PlacementGroupFactory takes a list of at least one bundle such as [{{'cpu': 1}}], got {bundles!r}.")
         if strategy not in ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"):
             raise SpecError(f"PlacementGroupFactory: strategy must be PACK, SPREAD, STRICT_PACK or STRICT_SPREAD, got {strategy!r}.")
-        self.bundles = [_amounts(bundle, "a bundle of PlacementGroupFactory") for bundle in bundles]
+        self.bundles = [amounts(bundle, "a bundle of PlacementGroupFactory") for bundle in bundles]
         self.strategy = strategy
 
     @property
@@ -95,7 +95,7 @@ def resources_from(request: Any, owner: str = "resources_per_trial") -> dict[str
         return {"cpu": 1.0}
     if isinstance(request, PlacementGroupFactory):
         return request.required_resources
-    total = _amounts(request, owner)
+    total = amounts(request, owner)
     total.setdefault("cpu", 1.0)
     return total
 
@@ -117,7 +117,12 @@ class PerConfig:
         return resources_from(self.function(config), f"what the function given as {self.owner} returned")
 
 
-def _amounts(request: Any, owner: str) -> dict[str, float]:
+def amounts(request: Any, owner: str) -> dict[str, float]:
+    """A mapping of names to amounts with all names in their one form, and nothing added.
+
+    Raises:
+        SpecError: no mapping, or an amount that is no finite number >= 0.
+    """
     if not isinstance(request, Mapping):
         raise SpecError(
             f"{owner} must be a dict such as {{'cpu': 2, 'gpu': 0.5}}, a PlacementGroupFactory or a function of the config "
@@ -126,7 +131,7 @@ def _amounts(request: Any, owner: str) -> dict[str, float]:
     total: dict[str, float] = {}
     for name, amount in request.items():
         if name in _NESTED:
-            for custom, value in _amounts(amount or {}, f"{owner}[{name!r}]").items():
+            for custom, value in amounts(amount or {}, f"{owner}[{name!r}]").items():
                 total[custom] = total.get(custom, 0.0) + value
             continue
         if not isinstance(name, str) or isinstance(amount, bool) or not _is_amount(amount):

@@ -162,6 +162,16 @@ def run_experiments(
     Raises:
         SpecError: an argument is wrong; experiments before the wrong one may have been run.
         TrialsFailed: trials ended in ERROR; raised after the last experiment, with the failed trials of all of them.
+
+    Example:
+        >>> import tempfile
+        >>> def train(config):
+        ...     return {"score": config["x"]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     one = Experiment("one", train, config={"x": 1}, storage_path=folder)
+        ...     two = Experiment("two", train, config={"x": 2}, storage_path=folder)
+        ...     print([trial.last_result["score"] for trial in run_experiments([one, two], verbose=0)])
+        [1, 2]
     """
     common = {key: value for key, value in locals().items() if key not in ("legacy", "experiments", "scheduler", "search_alg")}
     settle("run_experiments()", legacy, {**common, "scheduler": scheduler, "search_alg": search_alg})

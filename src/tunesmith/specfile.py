@@ -16,7 +16,7 @@ from tunesmith.errors import JournalCorrupt, JournalError, SpecError, StorageFul
 from tunesmith.secrets import redact
 from tunesmith.spec import ExperimentSpec
 
-__all__ = ["FILE", "Stored", "load", "save"]
+__all__ = ["FILE", "Stored", "load", "pack", "save"]
 
 FILE = "spec.pkl"
 _FORMAT = 1
@@ -79,12 +79,8 @@ class Stored:
         return config
 
 
-def save(spec: ExperimentSpec) -> None:
-    """Write ``spec.pkl`` into the experiment's directory, in one step.
-
-    Raises:
-        StorageFull: the file cannot be written.
-    """
+def pack(spec: ExperimentSpec) -> Stored:
+    """What to store of an experiment, taken before it runs: a searcher at work holds the whole space, secrets and all."""
     config = dict(spec.space.config)
     kept = redact(config)
     removed = dict(_removed(config, kept))
@@ -97,8 +93,17 @@ def save(spec: ExperimentSpec) -> None:
             stored.parts[item.name] = _dumps(getattr(spec, item.name))
         except Exception as error:
             stored.failed[item.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return stored
+
+
+def save(stored: Stored, directory: str) -> None:
+    """Write ``spec.pkl`` into the experiment's directory, in one step.
+
+    Raises:
+        StorageFull: the file cannot be written.
+    """
     content = {"format": _FORMAT, **{item.name: getattr(stored, item.name) for item in fields(stored)}}
-    path = os.path.join(spec.path, FILE)
+    path = os.path.join(directory, FILE)
     try:
         with open(f"{path}.new", "wb") as file:
             pickle.dump(content, file)

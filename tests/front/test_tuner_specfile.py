@@ -14,7 +14,7 @@ from tunesmith.build import build
 from tunesmith.errors import JournalCorrupt, JournalError, SpecError, StorageFull
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec
-from tunesmith.specfile import FILE, load, save
+from tunesmith.specfile import FILE, load, pack, save
 
 
 def made(tmp_path: Path, **arguments: Any) -> ExperimentSpec:
@@ -22,7 +22,7 @@ def made(tmp_path: Path, **arguments: Any) -> ExperimentSpec:
         """Local, so it travels by value."""
 
     spec = build(train, storage_path=tmp_path, name="x", **arguments)
-    save(spec)
+    save(pack(spec), spec.path)
     return spec
 
 
@@ -91,4 +91,4 @@ def test_a_directory_that_is_gone(tmp_path: Path) -> None:
     spec = made(tmp_path)
     spec.path = str(tmp_path / "gone")
     with pytest.raises(StorageFull, match="cannot be written: No such file or directory"):
-        save(spec)
+        save(pack(spec), spec.path)

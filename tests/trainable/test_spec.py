@@ -164,7 +164,7 @@ def test_resources():
     assert normalise_resources(Group()) == {"cpu": 3.0, "gpu": 1.0}
     assert normalise_resources({"gpu": 1, "memory": 10, "custom_resources": {"a": 2}}) == {"gpu": 1.0, "memory": 10.0, "a": 2.0}
     for bad in ({"cpu": -1}, {"cpu": "2"}, {"cpu": float("nan")}, {"cpu": True}):
-        with pytest.raises(SpecError, match=r"resources\['cpu'\] is .*expected a number >= 0"):
+        with pytest.raises(SpecError, match=r"resources\['cpu'\] must be a finite number >= 0, got "):
             with_resources(train, bad)
-    with pytest.raises(SpecError, match="The resources of a trial are a int: 4"):
+    with pytest.raises(SpecError, match=r"resources must be a dict such as .* got int 4"):
         normalise_resources(4)

@@ -28,7 +28,7 @@ def frame(rows: Iterable[Mapping[str, Any]], logdirs: Iterable[str] | None = Non
     try:
         import pandas as pd
     except ImportError:
-        raise TuneError("dataframes need pandas, which is not installed: pip install pandas") from None
+        raise TuneError('dataframes need pandas, which is not installed: pip install "tunesmith[pandas]"') from None
     metrics, configs = _Columns(), _Columns()
     for row in rows:
         values = dict(row)

@@ -5,7 +5,7 @@ Protocols only. The edges implement them; :mod:`tunesmith.testing` has a kit for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -120,13 +120,3 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """The run is over: finish what is queued."""
-
-
-class Searchable(Protocol):
-    """A source of suggestions as the shell sees it (see :mod:`tunesmith.search.host`)."""
-
-    def request(self, n: int, first: int) -> None:
-        """``n`` more configurations are wanted, the first for trial number ``first``."""
-
-    def poll(self) -> Iterable[Event]:
-        """``Suggested`` and ``SearchExhausted`` events that are ready."""

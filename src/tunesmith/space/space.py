@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tunesmith.errors import SpaceError, UserCodeError
+from tunesmith.secrets import redact
 from tunesmith.space import describe as description
 from tunesmith.space.compute import Computation, unchanged_globals
 from tunesmith.space.domains import Domain, Require
@@ -86,8 +87,8 @@ class Space:
         return cls(config, constraints)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # taken apart anew: a newer version may do it differently
-        return (Space, (split_constraints(self.config)[0], self.constraints))
+        # taken apart anew: a newer version may do it differently; without secrets: a searcher that is stored may hold its space
+        return (Space, (redact(split_constraints(self.config)[0]), self.constraints))
 
     # ---- what it is
 

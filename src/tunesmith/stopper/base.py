@@ -56,7 +56,12 @@ class Stopper:
 
 
 class NoopStopper(Stopper):
-    """Never stops anything."""
+    """Never stops anything.
+
+    Example:
+        >>> NoopStopper()("a", {"loss": 0})
+        False
+    """
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         return False
@@ -94,7 +99,16 @@ class FunctionStopper(Stopper):
 
 
 class CombinedStopper(Stopper):
-    """Stops as soon as one of ``stoppers`` does. All of them see every report, so that each one's counts stay right."""
+    """Stops as soon as one of ``stoppers`` does. All of them see every report, so that each one's counts stay right.
+
+    Args:
+        stoppers: any number of them.
+
+    Example:
+        >>> from tunesmith.stopper import MaximumIterationStopper
+        >>> CombinedStopper(NoopStopper(), MaximumIterationStopper(1))("a", {"loss": 0})
+        True
+    """
 
     def __init__(self, *stoppers: Stopper) -> None:
         self.stoppers = stoppers

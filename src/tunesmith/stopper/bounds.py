@@ -72,6 +72,17 @@ class MaximumIterationStopper(Stopper):
 
     Reports are counted, whatever ``training_iteration`` the user gives. Unlike in Ray, a trial that is retried from a
     checkpoint does not count its repeated reports twice: where ``training_iteration`` steps back, so does the count.
+
+    Args:
+        max_iter: how many, >= 1.
+
+    Raises:
+        SpecError: ``max_iter`` is no whole number >= 1.
+
+    Example:
+        >>> stop = MaximumIterationStopper(2)
+        >>> stop("a", {"loss": 3}), stop("b", {"loss": 4}), stop("a", {"loss": 2})
+        (False, False, True)
     """
 
     def __init__(self, max_iter: int) -> None:

@@ -30,6 +30,11 @@ class TrialPlateauStopper(Stopper):
 
     Raises:
         SpecError: ``metric_threshold`` without a valid mode, or counts below 1.
+
+    Example:
+        >>> stop = TrialPlateauStopper("loss", num_results=3, grace_period=3)
+        >>> [stop("a", {"loss": loss}) for loss in (0.5, 0.4, 0.401, 0.399)]
+        [False, False, False, True]
     """
 
     def __init__(
@@ -82,6 +87,11 @@ class ExperimentPlateauStopper(Stopper):
 
     Raises:
         SpecError: an argument is outside its range.
+
+    Example:
+        >>> stop = ExperimentPlateauStopper("loss", top=2, mode="min")
+        >>> [stop(trial, {"loss": loss}) for trial, loss in (("a", 0.5), ("b", 0.3), ("c", 0.3))]
+        [False, False, True]
     """
 
     def __init__(self, metric: str, std: float = 0.001, top: int = 10, mode: str = "min", patience: int = 0) -> None:

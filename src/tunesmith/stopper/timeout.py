@@ -25,6 +25,10 @@ class TimeoutStopper(Stopper):
 
     Raises:
         SpecError: ``timeout`` is no duration, or is negative.
+
+    Example:
+        >>> TimeoutStopper(3600).stop_all()
+        False
     """
 
     def __init__(self, timeout: float | timedelta, clock: Callable[[], float] = time.monotonic) -> None:

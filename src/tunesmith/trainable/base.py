@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.errors import SpecError
+from tunesmith.resources import amounts
 from tunesmith.trainable.class_api import Trainable
 from tunesmith.trainable.function import call_form
 
@@ -108,6 +108,12 @@ def with_resources(trainable: Any, resources: Any) -> Any:
 
     Raises:
         SpecError: the request makes no sense.
+
+    Example:
+        >>> def train(config):
+        ...     return {"loss": config["x"]}
+        >>> small = with_resources(train, {"cpu": 0.5})
+        >>> by_config = with_resources(train, lambda config: {"cpu": config["threads"]})
     """
     if not callable(resources):
         normalise_resources(resources)
@@ -185,14 +191,14 @@ def _name(target: Any) -> str:
 
 
 def normalise_resources(request: Any) -> dict[str, float] | None:
-    """A resource request as ``{"cpu": 1.0, "gpu": 0.5, "memory": bytes, <custom>: n}``.
+    """What a trainable itself asks for, as ``{"cpu": 1.0, "gpu": 0.5, "memory": bytes, <custom>: n}``: what is left out is 0.
 
     Args:
         request: a dict ("CPU" and "GPU" are understood, ``custom_resources`` may hold a dict), an object with
             ``required_resources``, or None.
 
     Raises:
-        SpecError: not a dict, or an amount that is no number >= 0.
+        SpecError: not a dict, or an amount that is no finite number >= 0.
 
     Example:
         >>> normalise_resources({"CPU": 2, "custom_resources": {"tpu": 1}})
@@ -200,18 +206,4 @@ def normalise_resources(request: Any) -> dict[str, float] | None:
     """
     if request is None:
         return None
-    request = getattr(request, "required_resources", request)
-    if not isinstance(request, Mapping):
-        raise SpecError(
-            f"The resources of a trial are a {type(request).__name__}: {request!r}; expected a dict, as in {{'cpu': 1, 'gpu': 0.5}}."
-        )
-    amounts: dict[str, float] = {}
-    for key, amount in request.items():
-        if key == "custom_resources" and isinstance(amount, Mapping):
-            amounts.update(normalise_resources(amount) or {})
-            continue
-        known = isinstance(amount, int | float) and not isinstance(amount, bool) and math.isfinite(amount) and amount >= 0
-        if not known:
-            raise SpecError(f"resources[{key!r}] is {amount!r}; expected a number >= 0.")
-        amounts[key.lower() if key in ("CPU", "GPU") else str(key)] = float(amount)
-    return amounts
+    return amounts(getattr(request, "required_resources", request), "resources")

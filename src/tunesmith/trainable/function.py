@@ -135,7 +135,7 @@ def _drain(generator: Generator[Any, Any, Any], function: Callable[..., Any], se
             raise
 
 
-def _report(value: Any, verb: str, function: Callable[..., Any], session: Session, report: Callable[[dict[str, Any]], None]) -> None:
+def _report(value: Any, verb: str, function: Callable[..., Any], session: Session, report: Callable[[Any], None]) -> None:
     metrics = as_metrics(value)
     if metrics is None:
         name = getattr(function, "__name__", type(function).__name__)

@@ -124,7 +124,13 @@ def _short(value: Any) -> str:
 
 
 def get_checkpoint() -> Checkpoint | None:
-    """The newest checkpoint of the running trial: reported by it, or the one it was started from; None if there is none."""
+    """The newest checkpoint of the running trial: reported by it, or the one it was started from; None if there is none.
+
+    Example:
+        >>> def train(config):
+        ...     saved = get_checkpoint()  # a retried or resumed trial goes on from here
+        ...     first = saved.to_dict()["step"] + 1 if saved else 0
+    """
     session = current()
     if session is None:
         _outside("get_checkpoint")
@@ -195,7 +201,13 @@ class TuneContext:
 
 
 def get_context() -> TuneContext:
-    """The running trial's :class:`TuneContext`."""
+    """The running trial's :class:`TuneContext`.
+
+    Example:
+        >>> def train(config):
+        ...     context = get_context()
+        ...     print(context.get_trial_id(), context.seed)
+    """
     return _context("get_context")
 
 
