@@ -15,8 +15,9 @@ from tunesmith.executors.machine import machine_totals
 from tunesmith.trainable import TrainableSpec, report
 
 
-def started(trainable, deliver=None, **setup):
+def started(trainable, deliver=None, prompt=False, **setup):
     executor = InlineExecutor()
+    executor._prompt = prompt  # True in the product until a trial has shown how quick they are
 
     def go_on(events):
         turns.append([type(event).__name__ for event in events])
@@ -39,6 +40,28 @@ def test_a_trial_of_one_report_takes_two_turns(tmp_path):
     assert executor.turns == [["AttemptStarted", "Reported"]]
     assert events == [AttemptEnded(0, 0, "finished")]
     assert not os.listdir(tmp_path)
+
+
+def test_the_first_start_is_told_at_once_and_later_ones_if_trials_are_slow_to_report(tmp_path, monkeypatch):
+    from tunesmith.executors import inline
+
+    executor = started(lambda config: report(a=1), prompt=True)
+    for trial in range(2):
+        launch(executor, tmp_path, trial)
+        executor.poll(0.0)
+    assert executor.turns == [["AttemptStarted"], ["Reported"], ["AttemptStarted", "Reported"]]
+    executor.turns.clear()
+    monkeypatch.setattr(inline, "_PROMPT_S", -1.0)
+    for trial in (2, 3):
+        launch(executor, tmp_path, trial)
+        executor.poll(0.0)
+    assert executor.turns == [["AttemptStarted", "Reported"], ["AttemptStarted"], ["Reported"]]
+
+
+def test_a_trial_that_is_stopped_as_it_starts_does_not_run(tmp_path):
+    executor = started(lambda config: pytest.fail("must not run"), lambda events: executor.answer(0, 0, "stop"), prompt=True)
+    launch(executor, tmp_path)
+    assert executor.poll(0.0) == [AttemptEnded(0, 0, "stopped")]
 
 
 def test_no_answer_means_stop(tmp_path):

@@ -12,6 +12,7 @@ import queue
 import sys
 from collections import deque
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, TextIO
 
 from tunesmith.core.events import AttemptEnded, AttemptStarted, CheckpointSaved, Event, Reported
@@ -24,6 +25,8 @@ from tunesmith.trainable.worker import GO_ON, Answer
 __all__ = ["InlineExecutor"]
 
 _STOP = Answer("stop")
+_PROMPT_S = 0.02
+"""Trials that are silent for longer have their start told at once; with quicker ones it goes with the first report, which spares a turn."""
 
 
 class InlineExecutor:
@@ -47,6 +50,7 @@ class InlineExecutor:
         self._setup: ExecutorSetup | None = None
         self._runner: AttemptRunner | None = None
         self._info: dict[str, Any] = {}
+        self._prompt = True  # until the first trial has shown how quick they are
 
     def start(self, setup: ExecutorSetup) -> dict[str, float]:
         """Get ready; returns this machine's totals."""
@@ -112,6 +116,10 @@ class InlineExecutor:
         setup, runner = self._setup, self._runner
         assert setup is not None and runner is not None, "start() comes first"
         running = self._running = _Running(assignment, setup, self._info)
+        if self._prompt and not running.begin():
+            self._running = None
+            return [AttemptEnded(assignment.trial, assignment.attempt, "stopped")]
+        began = perf_counter()
         give_back = borrow(assignment.seed)
         running.enter()
         try:
@@ -123,6 +131,7 @@ class InlineExecutor:
             self._running = None
             running.close()
             give_back()
+        self._prompt = (running.heard or perf_counter()) - began > _PROMPT_S
         return running.unsent([ended])
 
     def _withdraw(self, trial: int, attempt: int, outcome: str) -> None:
@@ -139,6 +148,7 @@ class _Running:
     def __init__(self, assignment: Assignment, setup: ExecutorSetup, info: dict[str, Any]) -> None:
         self.save = False
         self.killed = ""
+        self.heard = 0.0  # moment of the first report
         self._assignment = assignment
         self._deliver = setup.deliver
         self._outbox: list[Event] = [AttemptStarted(assignment.trial, assignment.attempt, info)]
@@ -153,8 +163,16 @@ class _Running:
         """The loop's answer to the report that is being delivered."""
         self._answer = answer
 
+    def begin(self) -> bool:
+        """Tell that it starts, before it does; false if it is not to start any more."""
+        self._answer = GO_ON
+        self._deliver(self.unsent([]))
+        return self._answer.action != "stop"
+
     def ask(self, event: Reported) -> Answer:
         """A full turn of the loop; no answer in it means stop."""
+        if not self.heard:
+            self.heard = perf_counter()
         self._answer = _STOP
         self.leave()
         try:
