@@ -8,6 +8,7 @@ blocks are, whatever they hold: they are settings of a service, no hyperparamete
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ def redact(config: Any, drawn: Container[str] = (), path: str = "") -> Any:
     """A copy of ``config`` without its secrets; ``config`` itself is left alone.
 
     Args:
-        config: nested dicts and lists; other objects are kept as they are (not copied).
+        config: nested dicts and lists, and the options of domains in them; other objects are kept as they are (not copied).
         drawn: flat paths of the values that were drawn: these stay, with all that is below them.
         path: where ``config`` lies in the whole; for the recursion.
 
@@ -70,6 +71,9 @@ def redact(config: Any, drawn: Container[str] = (), path: str = "") -> Any:
             if (place := f"{path}/{index}") in drawn or not is_secret(place, value)
         ]
         return kept if kind is list else tuple(kept)
+    options = getattr(config, "categories", None)
+    if isinstance(options, tuple) and dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return dataclasses.replace(config, categories=tuple(redact(option, drawn, path) for option in options))
     return config
 
 

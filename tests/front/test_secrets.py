@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tunesmith as tune
 from tunesmith.secrets import is_secret, redact
 
 
@@ -101,3 +102,10 @@ def _leaves(node: object, path: str = "") -> list[tuple[str, object]]:
     if isinstance(node, dict):
         return [leaf for key, value in node.items() for leaf in [(f"{path}/{key}".strip("/"), value), *_leaves(value, f"{path}/{key}")]]
     return []
+
+
+def test_secrets_inside_the_options_of_a_choice_are_left_out() -> None:
+    space = {"hub": tune.choice([{"api_key": "s3cret", "lr": tune.uniform(0, 1)}, "plain"])}
+    kept = redact(space)["hub"]
+    assert [sorted(kept.categories[0]), kept.categories[1]] == [["lr"], "plain"]
+    assert "api_key" in space["hub"].categories[0]
