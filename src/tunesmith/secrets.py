@@ -8,7 +8,6 @@ blocks are, whatever they hold: they are settings of a service, no hyperparamete
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -71,10 +70,8 @@ def redact(config: Any, drawn: Container[str] = (), path: str = "") -> Any:
             if (place := f"{path}/{index}") in drawn or not is_secret(place, value)
         ]
         return kept if kind is list else tuple(kept)
-    options = getattr(config, "categories", None)
-    if isinstance(options, tuple) and dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return dataclasses.replace(config, categories=tuple(redact(option, drawn, path) for option in options))
-    return config
+    map_options = getattr(type(config), "__map_options__", None)  # a choice; its module lies above this one
+    return config if map_options is None else map_options(config, lambda option: redact(option, drawn, path))
 
 
 def _names_a_secret(key: str) -> bool:

@@ -15,14 +15,6 @@ Config = dict[str, Any]
 Go = Callable[..., tune.ExperimentAnalysis]
 
 
-@pytest.fixture
-def go(tmp_path: Path) -> Go:
-    def run(trainable: Any, **arguments: Any) -> tune.ExperimentAnalysis:
-        return tune.run(trainable, **{"storage_path": tmp_path, "verbose": 0, "executor": "inline", **arguments})
-
-    return run
-
-
 class Recorder(tune.Callback):
     """Writes down every hook but those of steps."""
 

@@ -16,14 +16,6 @@ Config = dict[str, Any]
 Go = Callable[..., tune.ExperimentAnalysis]
 
 
-@pytest.fixture
-def go(tmp_path: Path) -> Go:
-    def run(trainable: Any, **arguments: Any) -> tune.ExperimentAnalysis:
-        return tune.run(trainable, **{"storage_path": tmp_path, "verbose": 0, "executor": "inline", **arguments})
-
-    return run
-
-
 def test_a_time_budget_ends_a_trial_that_would_go_on_for_ever(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = itertools.count()
     monkeypatch.setattr(SystemClock, "now", lambda clock: float(next(ticks)))

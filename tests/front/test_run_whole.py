@@ -19,14 +19,6 @@ Config = dict[str, Any]
 Go = Callable[..., tune.ExperimentAnalysis]
 
 
-@pytest.fixture
-def go(tmp_path: Path) -> Go:
-    def run(trainable: Any, **arguments: Any) -> tune.ExperimentAnalysis:
-        return tune.run(trainable, **{"storage_path": tmp_path, "verbose": 0, "executor": "inline", **arguments})
-
-    return run
-
-
 def test_the_quick_start_of_old(go: Go, tmp_path: Path) -> None:
     def train_func(config: Config, reporter: Any) -> None:
         for step in range(10):

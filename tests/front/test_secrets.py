@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,3 +111,12 @@ def test_secrets_inside_the_options_of_a_choice_are_left_out() -> None:
     kept = redact(space)["hub"]
     assert [sorted(kept.categories[0]), kept.categories[1]] == [["lr"], "plain"]
     assert "api_key" in space["hub"].categories[0]
+
+
+def test_an_object_of_the_users_that_looks_like_a_choice_is_left_alone() -> None:
+    @dataclass
+    class Data:
+        categories: tuple[str, ...] = field(init=False, default=("a", "b"))
+
+    data = Data()
+    assert redact({"data": data})["data"] is data

@@ -11,8 +11,8 @@ import operator
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from tunesmith.errors import SpaceError
 
@@ -222,6 +222,10 @@ class Categorical(Domain):
 
     def cast(self, value: Any) -> Any:
         return value
+
+    def __map_options__(self, change: Callable[[Any], Any]) -> Self:
+        """The same domain with ``change`` applied to each option."""
+        return replace(self, categories=tuple(map(change, self.categories)))
 
     def describe(self) -> dict[str, Any]:
         return {"type": "choice", "options": len(self.categories)}
