@@ -11,7 +11,7 @@ from types import TracebackType
 
 from tunesmith import errors
 
-__all__ = ["describe", "describe_exception", "outcome_of", "user_frame"]
+__all__ = ["describe", "describe_exception", "is_library", "outcome_of", "user_frame"]
 
 _OWN = os.path.dirname(os.path.abspath(errors.__file__)) + os.sep
 _KITS = os.path.join(_OWN, "testing") + os.sep
@@ -70,7 +70,7 @@ def user_frame(error: BaseException) -> str:
         if _is_ours(file):
             continue
         any_ = f"{file}:{line}"
-        if not _is_library(file):
+        if not is_library(file):
             users = any_
     return users or any_
 
@@ -106,7 +106,8 @@ def _is_ours(file: str) -> bool:
 
 
 @functools.cache
-def _is_library(file: str) -> bool:
+def is_library(file: str) -> bool:
+    """Whether a source file belongs to an installed package or to Python, not to the user's own code."""
     return f"{os.sep}site-packages{os.sep}" in file or file.startswith(("<frozen ", *_library_folders()))
 
 

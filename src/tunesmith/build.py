@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from tunesmith.objectives import agree
 from tunesmith.places import check_name, choose_directory, default_name, storage_root
 from tunesmith.registry import registered_trainable
 from tunesmith.resources import resource_request
-from tunesmith.spec import CheckpointPolicy, ExperimentSpec, FailurePolicy
+from tunesmith.spec import DRAIN_S, CheckpointPolicy, ExperimentSpec, FailurePolicy
 
 if TYPE_CHECKING:
     from tunesmith.executors.base import Executor
@@ -44,12 +45,13 @@ def build(
     time_budget_s: Any = None,
     max_trial_s: Any = None,
     max_silence_s: Any = None,
+    drain_s: Any = DRAIN_S,
     failure: FailureConfig | None = None,
     raise_on_failed_trial: Any = True,
     checkpoint: CheckpointConfig | None = None,
     callbacks: Any = None,
     loggers: Any = None,
-    log_to_file: Any = False,
+    log_to_file: Any = None,
     trial_name_creator: Any = None,
     trial_dirname_creator: Any = None,
     chdir_to_trial_dir: Any = False,
@@ -70,7 +72,7 @@ def build(
     """
     from tunesmith.space import Space
     from tunesmith.stopper import stopper_from
-    from tunesmith.trainable.serialize import check_picklable
+    from tunesmith.trainable.parcel import check_picklable
 
     if config is not None and not isinstance(config, Mapping):
         raise SpecError(f"config must be a dict (name -> value or domain), got {type(config).__name__} {config!r}.")
@@ -96,6 +98,7 @@ def build(
         time_budget_s=checks.seconds("time_budget_s", time_budget_s),
         max_trial_s=checks.seconds("max_trial_s", max_trial_s),
         max_silence_s=checks.seconds("max_silence_s", max_silence_s),
+        drain_s=checks.seconds("drain_s", drain_s),
         seed=checks.whole("seed", seed),
         deterministic=checks.flag("deterministic", deterministic),
         executor=executor_from(executor),
@@ -116,7 +119,7 @@ def build(
     )
     _check_limits(spec)
     _check_determinism(spec)
-    if executor is None:  # "inline", asked for by name, runs in this process and needs no pickle
+    if spec.executor is not None and getattr(spec.executor.capabilities, "isolated", False):
         check_picklable(what)
     again = checks.resume(resume, name)
     root = storage_root(storage_path, local_dir)
@@ -134,9 +137,9 @@ def trainable_from(given: Any) -> TrainableSpec:
 
 
 def executor_from(given: Any) -> Executor:
-    """An executor from its name, None (the environment's ``TUNESMITH_EXECUTOR``, else "inline"), or itself."""
+    """An executor from its name, None (the environment's ``TUNESMITH_EXECUTOR``, else "local", where that runs), or itself."""
     if given is None:
-        given = os.environ.get("TUNESMITH_EXECUTOR") or "inline"
+        given = os.environ.get("TUNESMITH_EXECUTOR") or ("local" if sys.platform.startswith("linux") else "inline")
     if isinstance(given, str):
         return create_executor(given)
     return checks.instance("executor", given, ("start", "launch", "answer", "poll"))  # type: ignore[no-any-return]
@@ -224,12 +227,18 @@ def _check_limits(spec: ExperimentSpec) -> None:
         raise SpecError(f"the scheduler {type(scheduler).__name__} needs a metric and a mode; give metric=... and mode='min' or 'max'.")
     if len(spec.metrics) > 1 and scheduler.capabilities.needs_metric and not scheduler.capabilities.multi_objective:
         raise SpecError(f"the scheduler {type(scheduler).__name__} ranks by one metric; the run has {list(spec.metrics)}.")
-    for what in ("max_trial_s", "max_silence_s"):
-        if getattr(spec, what) is not None and executor is not None and not executor.capabilities.kill:
+    for what in _forced(spec):
+        if executor is not None and not executor.capabilities.kill:
             raise SpecError(
                 f"{what}={getattr(spec, what):g} needs an executor that can end a trial by force; {executor.capabilities.name!r} runs "
                 "trials in this very thread and cannot. Remove it."
             )
+
+
+def _forced(spec: ExperimentSpec) -> list[str]:
+    """Limits that were given and end trials by force. ``drain_s`` has a value that means: where it can be."""
+    unset = {"max_trial_s": None, "max_silence_s": None, "drain_s": DRAIN_S}
+    return [what for what, default in unset.items() if getattr(spec, what) not in (None, default)]
 
 
 _TIMES = ("time_total_s", "time_this_iter_s", "time_since_restore", "timestamp")
@@ -239,7 +248,8 @@ def _check_determinism(spec: ExperimentSpec) -> None:
     """``deterministic=True`` promises an order that no clock has a say in."""
     if not spec.deterministic:
         return
-    timed = [what for what in ("time_budget_s", "max_trial_s", "max_silence_s") if getattr(spec, what) is not None]
+    timed = ["time_budget_s"] if spec.time_budget_s is not None else []
+    timed += _forced(spec)
     if spec.stop is not None:
         timed += [f"stop={{{key!r}: ...}}" for key in spec.stop.compares() if key in _TIMES]
     time_attr = getattr(spec.scheduler, "time_attr", None)

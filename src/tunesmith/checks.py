@@ -74,10 +74,12 @@ def several(what: str, given: Any) -> tuple[Any, ...]:
 _OUR_FILES = frozenset({"progress.csv", "result.json", "params.json", "params.pkl", "error.txt"})
 
 
-def log_files(given: Any) -> tuple[str, str] | None:
-    """Names of the files for stdout and stderr, or None."""
-    if given is None or given is False:
+def log_files(given: Any) -> tuple[str, str] | tuple[()] | None:
+    """Names of the files for stdout and stderr; none if they are to go to the console; None: as the executor usually does."""
+    if given is None:
         return None
+    if given is False:
+        return ()
     if given is True:
         return "stdout.log", "stderr.log"
     names = (given, given) if isinstance(given, str) else given

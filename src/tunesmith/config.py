@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tunesmith.errors import SpecError
 from tunesmith.legacy import settle
+from tunesmith.spec import DRAIN_S
 
 if TYPE_CHECKING:
     from tunesmith.callback import Callback
@@ -191,9 +192,12 @@ class RunConfig:
         failure_config, checkpoint_config: see :class:`FailureConfig`, :class:`CheckpointConfig`.
         sync_config: see :class:`SyncConfig`; only the default one.
         callbacks: instances of ``Callback``.
-        log_to_file: False; True; a file name for both; or (stdout file, stderr file), in the trial's directory.
+        log_to_file: True; a file name for both; (stdout file, stderr file), in the trial's directory; False: the console. None: True
+            where trials have processes of their own.
         verbose: 0 is silent; 1: one line per change; 2: every report, too; 3: every decision and checkpoint, too.
-        executor: None, a name ("inline") or an executor.
+        executor: None ("local"), a name ("inline", "local") or an executor.
+        drain_s: seconds, or a ``timedelta``, that running trials have to report and save when the experiment ends before they do
+            (Ctrl-C, SIGTERM, a time budget); then they are killed. None: as long as it takes. See :func:`tunesmith.run`.
         loggers: None: the usual files; ``()``: none.
 
     Raises:
@@ -211,9 +215,10 @@ class RunConfig:
     checkpoint_config: CheckpointConfig = field(default_factory=CheckpointConfig)
     sync_config: SyncConfig | None = None
     callbacks: Sequence[Callback] | None = None
-    log_to_file: bool | str | tuple[str, str] = False
+    log_to_file: bool | str | tuple[str, str] | None = None
     verbose: int | None = 1
     executor: Any = None
+    drain_s: float | timedelta | None = DRAIN_S
     loggers: Sequence[Any] | None = None
     local_dir: str | None = None
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EXECUTORS", "SCHEDULERS", "SEARCHERS", "create_executor", "create_scheduler", "create_searcher"]
 
-EXECUTORS: Mapping[str, str] = {"inline": "tunesmith.executors.inline:InlineExecutor"}
+EXECUTORS: Mapping[str, str] = {
+    "inline": "tunesmith.executors.inline:InlineExecutor",
+    "local": "tunesmith.executors.local:LocalExecutor",
+}
 SCHEDULERS: Mapping[str, str] = {"fifo": "tunesmith.schedulers:FIFOScheduler"}
 SEARCHERS: Mapping[str, str] = {
     "random": "tunesmith.search:BasicVariantGenerator",

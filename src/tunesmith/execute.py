@@ -207,8 +207,13 @@ class _Session:
 
     def first_events(self) -> list[ev.Event]:
         """What a session begins with: itself, what changed, what there is to run on, and what the last one lost."""
+        spec = self.spec
+        log_files = spec.log_to_file
+        if log_files is None and self.executor.capabilities.isolated:
+            log_files = ("stdout.log", "stderr.log")
+        cpus = self.description["resources"].get("cpu", 1.0)
         setup = ExecutorSetup(
-            self.spec.trainable, self.drive.deliver, self.spec.log_to_file, self.spec.chdir_to_trial_dir, self.spec.reuse_actors
+            spec.trainable, self.drive.deliver, log_files or None, spec.chdir_to_trial_dir, spec.reuse_actors, cpus=cpus
         )
         totals = self.executor.start(setup)
         state = self.controller.state
@@ -252,6 +257,7 @@ class _Session:
             "time_budget_s": spec.time_budget_s,
             "max_trial_s": spec.max_trial_s,
             "max_silence_s": spec.max_silence_s,
+            "drain_s": spec.drain_s if capabilities.kill else None,
             "retries": {"user_error": failure.max_failures} if failure.max_failures else {},
             "identical": failure.identical,
             "fail_fast": bool(failure.fail_fast),

@@ -16,6 +16,7 @@ _ARGUMENTS = (
     "checkpoint_freq",
     "checkpoint_score_attr",
     "config",
+    "drain_s",
     "keep_checkpoints_num",
     "local_dir",
     "log_to_file",
@@ -41,7 +42,7 @@ class Experiment:
         arguments: any of ``stop``, ``time_budget_s``, ``config``, ``resources_per_trial``, ``num_samples``, ``storage_path``
             (``local_dir``), ``trial_name_creator``, ``trial_dirname_creator``, ``loggers``, ``log_to_file``, ``sync_config``,
             ``checkpoint_config``, ``checkpoint_freq``, ``checkpoint_at_end``, ``keep_checkpoints_num``,
-            ``checkpoint_score_attr`` and ``max_failures``, as for :func:`tunesmith.run`.
+            ``checkpoint_score_attr``, ``max_failures`` and ``drain_s``, as for :func:`tunesmith.run`.
 
     Raises:
         SpecError: an argument is unknown or not supported.

@@ -14,6 +14,7 @@ from tunesmith.ending import perform
 from tunesmith.errors import SpecError, TrialsFailed
 from tunesmith.experiment import Experiment, experiments_from
 from tunesmith.legacy import settle
+from tunesmith.spec import DRAIN_S
 
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis
@@ -50,7 +51,7 @@ def run(
     resume: bool | str | None = False,
     callbacks: Sequence[Callback] | None = None,
     loggers: Sequence[Any] | None = None,
-    log_to_file: bool | str | Sequence[str] = False,
+    log_to_file: bool | str | Sequence[str] | None = None,
     trial_name_creator: Callable[[Any], str] | None = None,
     trial_dirname_creator: Callable[[Any], str] | None = None,
     chdir_to_trial_dir: bool = False,
@@ -61,6 +62,7 @@ def run(
     executor: Any = None,
     max_trial_s: float | None = None,
     max_silence_s: float | None = None,
+    drain_s: float | timedelta | None = DRAIN_S,
     **legacy: Any,
 ) -> ExperimentAnalysis:
     """Run an experiment: many trials of one trainable, each with its own configuration from the space ``config``.
@@ -93,8 +95,9 @@ def run(
         resume: go on with the experiment ``name``: True: it must be there; "AUTO": begin it if it is not.
         callbacks: instances of ``Callback``.
         loggers: old-style ``Logger`` classes (or ``LoggerCallback`` instances) instead of the usual files; ``()``: no files.
-        log_to_file: keep what trials print: True (stdout.log and stderr.log in the trial's directory), a file name for both,
-            or a pair of names.
+        log_to_file: where goes what trials print, also from C code and subprocesses: True (stdout.log and stderr.log in the trial's
+            directory), a file name for both, a pair of names, or False (the console). None: True where trials have processes of
+            their own, False with executor="inline".
         trial_name_creator: ``trial -> str``, its name for people.
         trial_dirname_creator: ``trial -> str``, the name of its directory.
         chdir_to_trial_dir: run each trial in its own directory.
@@ -106,6 +109,11 @@ def run(
             ``TUNESMITH_EXECUTOR``, else "inline".
         max_trial_s: seconds that an attempt may run; ``max_silence_s``: that it may go without a report. They need an
             executor that can end a trial by force.
+        drain_s: seconds, or a ``timedelta``, that running trials have to report and save when the experiment ends before they do:
+            after a first Ctrl-C or SIGTERM, a stop of everything, the end of ``time_budget_s``. Those that are still there then
+            are killed; after Ctrl-C and SIGTERM a resume goes on with them from their newest checkpoint. None: as long as it
+            takes. There is no such bound with ``deterministic=True``, nor with an executor that cannot end a trial by force
+            ("inline"): there they end at their next report.
         legacy: the other arguments of older releases. Those that ask for what always holds here (``queue_trials``,
             ``ray_auto_init``, ``global_checkpoint_period`` ...) are accepted with one logged line; those that are not built
             (``progress_reporter``, ``restore``, ``export_formats``, ``trial_executor``, ``with_server`` ...) are refused.

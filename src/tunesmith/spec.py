@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from tunesmith.stopper import Stopper
     from tunesmith.trainable.base import TrainableSpec
 
-__all__ = ["CheckpointPolicy", "ExperimentSpec", "FailurePolicy"]
+__all__ = ["DRAIN_S", "CheckpointPolicy", "ExperimentSpec", "FailurePolicy"]
+
+DRAIN_S = 30.0
+"""Seconds that trials have to report and save when the experiment ends before they do, unless it is said otherwise."""
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class ExperimentSpec:
     time_budget_s: float | None = None
     max_trial_s: float | None = None
     max_silence_s: float | None = None
+    drain_s: float | None = DRAIN_S
     seed: int | None = None
     deterministic: bool = False
     executor: Executor | None = None
@@ -80,7 +84,7 @@ class ExperimentSpec:
     loggers: Sequence[LoggerCallback] | None = None
     trial_name_creator: Callable[[Any], str] | None = None
     trial_dirname_creator: Callable[[Any], str] | None = None
-    log_to_file: tuple[str, str] | None = None
+    log_to_file: tuple[str, str] | tuple[()] | None = None
     chdir_to_trial_dir: bool = False
     reuse_actors: bool | None = None
     verbose: int = 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ def batches() -> list[list[Record]]:
 
 def described(record: Record) -> dict[str, Any]:
     """A record as plain JSON, tags included."""
-    event = {name: value for name, value in asdict(record.event).items() if name != "extras"}
+    later = {field.name for field in fields(record.event) if field.metadata.get("added")}  # than the format was fixed
+    event = {name: value for name, value in asdict(record.event).items() if name != "extras" and name not in later}
     shown = {
         "seq": record.seq,
         "handled": record.handled,

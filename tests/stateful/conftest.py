@@ -194,6 +194,7 @@ def draw_settings(pick: random.Random) -> dict[str, Any]:
         "max_trial_s": pick.choice((None, 3.0)),
         "max_silence_s": pick.choice((None, 1.0)),
         "time_budget_s": pick.choice((None, None, 8.0)),
+        "drain_s": pick.choice((None, 0.0, 0.3, 5.0)),
         "save_at_end": pick.random() < 0.5,
         "metrics": ["loss"],
         "modes": ["min"],
@@ -213,6 +214,7 @@ def draw_fates(pick: random.Random) -> Fates:
         capacity=pick.choice((0.0, 0.05)),
         exhausted_after=pick.choice((None, 7)),
         resources=resources,
+        quarantine=pick.choice((0.0, 0.05)),
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from tunesmith.errors import SerializationError
 from tunesmith.trainable import Trainable, TrainableSpec, with_parameters, with_resources
-from tunesmith.trainable.serialize import captured_sizes, check_picklable, dumps_trainable, loads_trainable
+from tunesmith.trainable.parcel import check_picklable, pack_trainable, unpack
+from tunesmith.trainable.serialize import captured_sizes
 
 
 class Holder:
@@ -80,7 +81,7 @@ def test_what_cannot_be_found_is_said_as_it_is():
     spec = TrainableSpec.of(uses)
     spec.resources = Refuses()
     with pytest.raises(SerializationError, match="The trainable uses can't be sent to a worker: RuntimeError: no way"):
-        dumps_trainable(spec)
+        check_picklable(spec)
 
 
 def test_an_unbound_closure_cell_is_no_trouble():
@@ -94,6 +95,11 @@ def test_an_unbound_closure_cell_is_no_trouble():
     later = None
 
 
+def sent(spec):
+    parcel = pack_trainable(spec)
+    return unpack(parcel.data, parcel.buffers)
+
+
 def test_round_trip():
     class Steps(Trainable):
         def setup(self, config, data):
@@ -102,11 +108,11 @@ def test_round_trip():
         def step(self):
             return {"total": float(np.sum(self.data))}
 
-    spec = loads_trainable(dumps_trainable(TrainableSpec.of(with_resources(with_parameters(Steps, data=np.ones(3)), {"cpu": 2}))))
+    spec = sent(TrainableSpec.of(with_resources(with_parameters(Steps, data=np.ones(3)), {"cpu": 2})))
     assert (spec.kind, spec.name, spec.resources_for({})) == ("class", "Steps", {"cpu": 2.0})
     assert spec.target(config={}).train()["total"] == 3.0
 
-    spec = loads_trainable(dumps_trainable(TrainableSpec.of(lambda config, reporter: 5)))
+    spec = sent(TrainableSpec.of(lambda config, reporter: 5))
     assert spec.form == ("reporter",)
     assert spec.target({}, None) == 5
 

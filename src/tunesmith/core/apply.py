@@ -136,7 +136,9 @@ def _stop(state: State, trial: Trial, decision: cmd.Decision) -> None:
     trial.mode = ""
     state.held.discard(trial.number)
     if not trial.owed.startswith("kill:"):
-        save = state.settings.save_at_end and trial.then in ("end", "interrupt") and trial.started
+        settings = state.settings
+        wished = settings.save_at_end or (trial.then == "interrupt" and settings.can_save)  # else its work since the last one is lost
+        save = wished and trial.then in ("end", "interrupt") and trial.started
         trial.owed = "stop+save" if save else "stop"
         state.out.append(cmd.Stop(trial.number, trial.attempt, save=save))
 
@@ -249,6 +251,8 @@ def _halt(state: State, decision: cmd.Decision) -> None:
     state.kind = decision.data["kind"]
     state.stopping = decision.reason or state.kind
     state.asked = 0
+    if (until := decision.data.get("until")) is not None:
+        state.arm("drain", until)
     for timer in [name for name in state.timers if name == "budget" or name.startswith("exploit:")]:
         state.disarm(timer)
 

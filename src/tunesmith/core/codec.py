@@ -57,7 +57,7 @@ Row = tuple[int, float, int | None, int | None, int | None, tuple[str, ...] | No
 
 KINDS: dict[int, type[Any]] = {
     # Codes never change their meaning and are never used again; a new event takes the next one. A field added to an event goes
-    # behind the others and has a default: shorter bodies of older journals then still decode.
+    # behind the others, has a default (shorter bodies of older journals then still decode) and the metadata {"added": True}.
     1: ExperimentStarted,
     2: SpecChanged,
     3: Suggested,
@@ -81,19 +81,24 @@ _MAX_BITS = 2048  # the interpreter's guard against slow int <-> text conversion
 
 
 class _Shape(NamedTuple):
-    """How one class of events is laid out: which of the id columns it has, and the names of what goes into the body."""
+    """How one class of events is laid out: which of the id columns it has, and the names of what goes into the body.
+
+    ``added``: the last of these if it came later (metadata ``added``); where it is empty it is left out, as of old.
+    """
 
     kind: int
     trial: bool
     attempt: bool
     iteration: bool
     body: tuple[str, ...]
+    added: str
 
 
 def _shape(kind: int, cls: type[Any]) -> _Shape:
     names = [field.name for field in fields(cls)]
     body = tuple(name for name in names if name not in (*_COLUMNS, "at"))
-    return _Shape(kind, "trial" in names, "attempt" in names, "iteration" in names, body)
+    added = next((field.name for field in fields(cls) if field.metadata.get("added")), "")
+    return _Shape(kind, "trial" in names, "attempt" in names, "iteration" in names, body, added)
 
 
 _SHAPES = {cls: _shape(kind, cls) for kind, cls in KINDS.items()}
@@ -112,6 +117,8 @@ def encode_event(event: Event) -> Row:
         return _encode_report(event)
     shape = _SHAPES[type(event)]
     values = [getattr(event, name) for name in shape.body]
+    if shape.added and not values[-1]:
+        values.pop()
     try:
         body = f"[{', '.join([_repeated_text(value) if type(value) is dict else _text(value) for value in values])}]"
     except RecursionError:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from tunesmith.core import events as ev
 from tunesmith.core import policy
 from tunesmith.core.commands import Decision
-from tunesmith.core.placement import UNIT
+from tunesmith.core.placement import worded
 from tunesmith.core.settings import Settings
 from tunesmith.core.trial import ERROR, TERMINATED, Trial
 
 if TYPE_CHECKING:
     from tunesmith.core.controller import Controller
+    from tunesmith.core.state import State
 
-__all__ = ["Decisions", "displaced", "end", "failed", "halt", "onward", "stop", "unplaceable"]
+__all__ = ["Decisions", "displaced", "end", "failed", "halt", "onward", "overdue", "stop", "unplaceable"]
 
 Decisions = Iterator[Decision]
 
@@ -35,7 +36,7 @@ def halt(ctl: Controller, kind: str, reason: str) -> Decisions:
     state = ctl.state
     if state.stopping and (kind != "drain" or state.kind == "drain"):
         return
-    yield Decision("halt", None, reason, {"kind": kind})
+    yield Decision("halt", None, reason, {"kind": kind, **_bound(state)})
     drain = kind == "drain"
     for number in sorted(state.trials):
         trial = state.trials[number]
@@ -46,6 +47,24 @@ def halt(ctl: Controller, kind: str, reason: str) -> Decisions:
                 yield Decision("stop", number, reason)
         elif not drain:
             yield from end(ctl, trial, "stopped", reason)
+
+
+def _bound(state: State) -> dict[str, float]:
+    """``until``: the second at which attempts that have not ended are killed; nothing if none runs, or they have all the time they need."""
+    settings = state.settings
+    if settings.drain_s is None or settings.deterministic or not any(trial.alive for trial in state.trials.values()):
+        return {}
+    return {"until": state.timers.get("drain", state.now + settings.drain_s)}  # a second reason to end does not put it off
+
+
+def overdue(ctl: Controller) -> Decisions:
+    """The experiment ends, and its attempts have had their time: they are killed. What comes after their ends was settled before."""
+    state = ctl.state
+    for number in sorted(state.trials):
+        trial = state.trials[number]
+        if trial.alive and not trial.owed.startswith("kill:"):
+            outcome = "stopped" if trial.then == "end" else "interrupted"
+            yield Decision("kill", number, f"had not ended within drain_s={state.settings.drain_s}", {"outcome": outcome})
 
 
 # -- a trial -------------------------------------------------------------------------------------------------------------
@@ -123,13 +142,11 @@ def unplaceable(ctl: Controller, trial: Trial) -> bool:
 def displaced(ctl: Controller, trials: Iterable[Trial]) -> Decisions:
     """End trials that can never be placed; if all further ones ask for the same and nothing runs, the experiment too."""
     state = ctl.state
-    have = ", ".join(f"{name} {amount / UNIT:g}" for name, amount in sorted(state.pool.totals.items())) or "nothing"
     hopeless = ""
     for trial in trials:
         if trial.number not in state.trials:  # the end of another one has ended the experiment
             continue
-        need = ", ".join(f"{name} {amount:g}" for name, amount in sorted(trial.resources.items()))
-        reason = f"asks for {need}; there is {have} in all"
+        reason = f"asks for {worded(trial.resources)}; there is {state.pool.whole()}"
         if trial.request == state.default_request and not state.settings.config_resources:
             hopeless = f"no trial can be placed: each {reason}"
         yield from end(ctl, trial, "unplaceable", reason)

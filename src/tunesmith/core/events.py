@@ -162,11 +162,18 @@ class TimerFired:
 
 @dataclass(slots=True)
 class CapacityChanged:
-    """What the executor can hold now, e.g. ``{"cpu": 8, "gpu": 2}``; ``slots``: attempts at once, None: no bound."""
+    """What the executor can hold now.
+
+    Args:
+        totals: e.g. ``{"cpu": 8, "gpu": 2}``; all cards that are there, whether they may be leased or not.
+        slots: attempts at once, None: no bound.
+        out: indices of the cards that may not be leased for now; a later event that omits one gives it back.
+    """
 
     totals: dict[str, float]
     slots: int | None = None
     at: float = 0.0
+    out: tuple[int, ...] = field(default=(), metadata={"added": True})
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from tunesmith.core import events as ev
 from tunesmith.core import policy
 from tunesmith.core.apply import arm_exploit, keep, release_attempt
 from tunesmith.core.commands import Decision
-from tunesmith.core.ends import Decisions, displaced, end, failed, halt, onward, unplaceable
+from tunesmith.core.ends import Decisions, displaced, end, failed, halt, onward, overdue, unplaceable
 from tunesmith.core.placement import request_of
 from tunesmith.core.retention import Saved
 from tunesmith.core.settings import Settings
@@ -43,6 +43,7 @@ def experiment_started(ctl: Controller, event: ev.ExperimentStarted) -> Decision
     state.stopping = state.kind = state.finished = ""
     state.asked = 0
     state.held.clear()
+    state.disarm("drain")  # the last session may have died while it ended
     _arm_budget(state)
     for trial in state.trials.values():
         if trial.exploit is not None and trial.exploit.checkpoint is None:
@@ -100,7 +101,7 @@ def spec_changed(ctl: Controller, event: ev.SpecChanged) -> Decisions:
 
 def capacity_changed(ctl: Controller, event: ev.CapacityChanged) -> Decisions:
     state = ctl.state
-    state.pool.resize(event.totals)
+    state.pool.resize(event.totals, event.out)
     state.slots = event.slots
     state.ready = True
     if not state.finished:
@@ -123,6 +124,9 @@ def timer_fired(ctl: Controller, event: ev.TimerFired) -> Decisions:
     state.timers.pop(event.timer, None)
     if kind == "budget":
         yield from halt(ctl, "budget", f"time budget of {state.settings.time_budget_s:g} s is used up")
+        return
+    if kind == "drain":
+        yield from overdue(ctl)
         return
     trial = state.trials[int(number)]
     if kind == "exploit":
@@ -279,7 +283,8 @@ def attempt_ended(ctl: Controller, event: ev.AttemptEnded) -> Decisions:
     elif outcome == "stopped" and then != "interrupt":
         yield from end(ctl, trial, outcome, "ended by itself")
     else:
-        yield Decision("retry", number, onward(trial, "interrupted"), {"outcome": outcome})
+        what = f"killed, as it {trial.reason}" if trial.outcome == "interrupted" else "interrupted"
+        yield Decision("retry", number, onward(trial, what), {"outcome": outcome})
 
 
 HANDLERS: dict[str, Callable[..., Decisions]] = {

@@ -74,9 +74,10 @@ def _check_resources(state: State, shrunk: bool) -> None:
             _require(gpus == dict(trial.request).get("gpu", 0), f"trial {number} asked for {trial.request} and has cards {trial.gpus}")
     used = {name: amount for name, amount in pool.used.items() if amount}
     _require(used == dict(held), f"in use are {used}, held by trials {dict(held)}")
-    count = pool.totals.get("gpu", 0) // UNIT
+    leasable = sum(pool.capacity(card) for card in range(pool.count))
+    _require(pool.totals.get("gpu", 0) == leasable, f"{pool.totals.get('gpu', 0)} of cards can be leased, and their sum is {leasable}")
     for card, free in enumerate(pool.cards):
-        _require((UNIT if card < count else 0) - free == cards[card], f"card {card} has {free} free, trials hold {cards[card]} of it")
+        _require(pool.capacity(card) - free == cards[card], f"card {card} has {free} free, trials hold {cards[card]} of it")
     _require(shrunk or not pool.oversubscribed(), f"oversubscribed: {pool.used} in use of {pool.totals}, cards {pool.cards}")
 
 
@@ -148,6 +149,9 @@ def _check_timers(state: State) -> None:
         kind, _, number = timer.partition(":")
         if kind == "budget":
             _require(not state.stopping, "the time budget runs while the experiment ends")
+            continue
+        if kind == "drain":
+            _require(bool(state.stopping), "attempts are to be killed though the experiment does not end")
             continue
         trial = state.trials.get(int(number))
         _require(trial is not None, f"timer {timer} is for a trial that has ended")

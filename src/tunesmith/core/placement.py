@@ -6,9 +6,9 @@ one card, a whole number takes whole cards. Everything else is a plain sum.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-__all__ = ["UNIT", "Pool", "Request", "request_of"]
+__all__ = ["UNIT", "Pool", "Request", "request_of", "worded"]
 
 UNIT = 10_000
 
@@ -21,29 +21,54 @@ def request_of(resources: Mapping[str, float]) -> Request:
     return tuple(sorted((name, units) for name, amount in resources.items() if (units := round(amount * UNIT))))
 
 
-class Pool:
-    """Free and total amounts. ``take`` and ``give`` are exact inverses."""
+def worded(resources: Mapping[str, float]) -> str:
+    """Amounts for people.
 
-    __slots__ = ("cards", "totals", "used")
+    Example:
+        >>> worded({"gpu": 0.5, "cpu": 2.0, "memory": 3 * 2**30})
+        'cpu 2, gpu 0.5, memory 3 GiB'
+        >>> worded({})
+        'nothing'
+    """
+    words = (f"memory {amount / 2**30:.4g} GiB" if name == "memory" else f"{name} {amount:g}" for name, amount in sorted(resources.items()))
+    return ", ".join(words) or "nothing"
+
+
+class Pool:
+    """Free and total amounts. ``take`` and ``give`` are exact inverses.
+
+    Attributes:
+        totals: what there is to place on; of the cards only those that may be leased.
+        used: what is in use.
+        cards: free amount of each GPU card, by index. One that may not be leased (any more): minus what its tenants still use.
+        count: how many cards there are; ``out``: those of them that may not be leased.
+    """
+
+    __slots__ = ("cards", "count", "out", "totals", "used")
 
     def __init__(self) -> None:
         self.totals: dict[str, int] = {}
         self.used: dict[str, int] = {}
         self.cards: list[int] = []
-        """Free amount of each GPU card, by index. One that is there no more: minus what its tenants still use."""
+        self.count = 0
+        self.out: frozenset[int] = frozenset()
 
-    def resize(self, totals: Mapping[str, float]) -> None:
-        """Set the totals; what is in use stays in use. A part of a GPU card counts for nothing."""
-        before = self.totals.get("gpu", 0) // UNIT
-        tenants = [(UNIT if card < before else 0) - free for card, free in enumerate(self.cards)]
+    def resize(self, totals: Mapping[str, float], out: Iterable[int] = ()) -> None:
+        """Set the totals, and the cards that may not be leased; what is in use stays in use. A part of a GPU card counts for nothing."""
+        tenants = [self.capacity(card) - free for card, free in enumerate(self.cards)]
         while tenants and not tenants[-1]:
             tenants.pop()
         self.totals = {name: round(amount * UNIT) for name, amount in totals.items()}
-        count = self.totals.get("gpu", 0) // UNIT
+        self.count = self.totals.get("gpu", 0) // UNIT
+        self.out = frozenset(card for card in out if 0 <= card < self.count)
         if "gpu" in self.totals:
-            self.totals["gpu"] = count * UNIT
-        tenants += [0] * (count - len(tenants))
-        self.cards = [(UNIT if card < count else 0) - used for card, used in enumerate(tenants)]
+            self.totals["gpu"] = (self.count - len(self.out)) * UNIT
+        tenants += [0] * (self.count - len(tenants))
+        self.cards = [self.capacity(card) - used for card, used in enumerate(tenants)]
+
+    def capacity(self, card: int) -> int:
+        """What can be leased of a card when nobody has any of it."""
+        return UNIT if card < self.count and card not in self.out else 0
 
     def fits(self, request: Request) -> bool:
         """Whether the request could be taken now."""
@@ -107,6 +132,21 @@ class Pool:
     def oversubscribed(self) -> bool:
         """More in use than there is (legal only after the capacity shrank)."""
         return any(amount > self.totals.get(name, 0) for name, amount in self.used.items()) or any(free < 0 for free in self.cards)
+
+    def whole(self) -> str:
+        """All there is, for people; cards that may not be leased are named.
+
+        Example:
+            >>> pool = Pool()
+            >>> pool.resize({"cpu": 4, "gpu": 2}, out=[1])
+            >>> pool.whole()
+            'cpu 4, gpu 1 in all (GPU card 1 is quarantined)'
+        """
+        text = f"{worded({name: amount / UNIT for name, amount in self.totals.items()})} in all"
+        if not self.out:
+            return text
+        cards = ", ".join(map(str, sorted(self.out)))
+        return f"{text} (GPU card {cards} is quarantined)" if len(self.out) == 1 else f"{text} (GPU cards {cards} are quarantined)"
 
     def _pick(self, amount: int) -> list[tuple[int, int]] | None:
         """Cards for ``amount``: a fraction goes to the fullest card that holds it (keeps whole cards free)."""

@@ -28,6 +28,8 @@ class Settings:
         time_budget_s: seconds of the experiment's clock after which everything is stopped.
         max_trial_s: seconds that one attempt may run, pauses not counted.
         max_silence_s: seconds that an attempt may go without a report.
+        drain_s: seconds that attempts have to end once the experiment does; then they are killed. None: as long as it takes (always
+            so with ``deterministic``).
         retries: outcome class -> retries per trial (-1: without end), over the defaults of :mod:`tunesmith.core.policy`.
         identical: circuit breaker; None: off.
         fail_fast: the first trial that ends in ERROR ends the experiment.
@@ -52,6 +54,7 @@ class Settings:
     time_budget_s: float | None = None
     max_trial_s: float | None = None
     max_silence_s: float | None = None
+    drain_s: float | None = None
     retries: dict[str, int] = field(default_factory=dict)
     identical: int | None = 5
     fail_fast: bool = False

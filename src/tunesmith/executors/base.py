@@ -28,6 +28,7 @@ class ExecutorCapabilities:
         warm_pause: a paused attempt can stay blocked in ``report``.
         kill: an attempt can be ended by force (deadlines need it).
         growing: capacity may grow later, so a request that does not fit now may wait.
+        isolated: trials run in processes of their own, so that their output can be kept apart from the driver's.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ExecutorCapabilities:
     warm_pause: bool = False
     kill: bool = False
     growing: bool = False
+    isolated: bool = False
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class ExecutorSetup:
         chdir: run the trial in its own directory.
         reuse: ``reuse_actors``: None, True or False.
         grace_s: how long an attempt may take to unwind after a stop.
+        cpus: CPUs of a usual trial; libraries are told to use so many threads.
     """
 
     trainable: Any
@@ -90,6 +93,7 @@ class ExecutorSetup:
     chdir: bool = False
     reuse: bool | None = None
     grace_s: float = 5.0
+    cpus: float = 1.0
 
 
 class Executor(Protocol):

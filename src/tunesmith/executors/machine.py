@@ -1,69 +1,99 @@
-"""How much this machine can hold."""
+"""How much this machine can hold: CPUs, memory, GPUs, and whatever else the user says there is."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
+from collections.abc import Mapping
+from contextlib import closing
 
-from tunesmith.errors import ExecutorError
+from tunesmith.executors.cgroups import own_cgroup
+from tunesmith.executors.gpus import Cards
+from tunesmith.executors.overrides import overrides
 
 __all__ = ["machine_totals"]
 
 
-def machine_totals() -> dict[str, float]:
-    """Totals to place trials on, e.g. ``{"cpu": 8.0, "gpu": 0.0}``.
+def machine_totals(cards: Cards | None = None, *, environ: Mapping[str, str] | None = None, root: str = "/") -> dict[str, float]:
+    """Totals to place trials on, e.g. ``{"cpu": 8.0, "memory": 33554432000.0, "gpu": 0.0}``.
 
-    CPUs are those that this process may use (affinity, cgroup quota). ``TUNESMITH_NUM_CPUS``, ``TUNESMITH_NUM_GPUS`` and
-    ``TUNESMITH_RESOURCES`` (a JSON object of further ones) override.
+    CPUs are those that this process may use: by its affinity, and by the quotas of its control group and of all groups around it.
+    Memory, in bytes, is that of the machine, or the least limit of these groups. ``TUNESMITH_NUM_CPUS``, ``TUNESMITH_NUM_GPUS``
+    and ``TUNESMITH_RESOURCES`` (a JSON object of these and any further ones) override.
+
+    Args:
+        cards: the GPUs; None: they are looked for.
+        environ: where the overrides are; None: the process's environment.
+        root: of the file system, for tests.
 
     Raises:
         ExecutorError: one of these variables is no number, or no JSON object of numbers, >= 0.
     """
-    totals = {"cpu": _cpus(), "gpu": 0.0}
-    variable = os.environ.get("TUNESMITH_RESOURCES")
-    if variable:
-        try:
-            given = dict(json.loads(variable))
-        except (ValueError, TypeError):
-            raise _bad("TUNESMITH_RESOURCES", variable, 'a JSON object such as {"tpu": 4}') from None
-        totals.update({str(key): _amount("TUNESMITH_RESOURCES", value, "numbers >= 0") for key, value in given.items()})
-    for key, name in (("cpu", "TUNESMITH_NUM_CPUS"), ("gpu", "TUNESMITH_NUM_GPUS")):
-        if os.environ.get(name):
-            totals[key] = _amount(name, os.environ[name], "a number >= 0")
-    return totals
+    given = overrides(environ)
+    if cards is None:
+        with closing(Cards.discover(environ=environ)) as found:
+            count = found.count
+    else:
+        count = cards.count
+    totals = {"cpu": _cpus(root), "gpu": float(count)}
+    memory = _memory(root)
+    if memory < math.inf:
+        totals["memory"] = memory
+    return {**totals, **given}
 
 
-def _amount(variable: str, value: object, expected: str) -> float:
-    try:
-        amount = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        amount = math.nan
-    if not (0 <= amount < math.inf):
-        raise _bad(variable, value, expected)
-    return amount
-
-
-def _bad(variable: str, value: object, expected: str) -> ExecutorError:
-    return ExecutorError(f"The environment variable {variable} is {value!r}; expected {expected}. Correct or unset it.")
-
-
-def _cpus() -> float:
+def _cpus(root: str) -> float:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return float(max(1, min(usable, math.floor(_quota()) if _quota() < usable else usable)))
+    quota = _quota(root)
+    return float(max(1, math.floor(quota) if quota < usable else usable))
 
 
-def _quota() -> float:
-    """CPUs that the control group allows; infinite if it sets no limit or there is none."""
+def _quota(root: str) -> float:
+    """CPUs that the control groups allow; infinite if none sets a limit."""
+    group = own_cgroup("cpu", root)
+    if group is None:
+        return math.inf
+    return min((_quota_of(directory, group.version) for directory in group.directories), default=math.inf)
+
+
+def _quota_of(directory: str, version: int) -> float:
+    files = ["cpu.max"] if version == 2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+    words = " ".join(_read(os.path.join(directory, name)) for name in files).split()
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
+        quota, period = map(int, words)  # "max 100000", "-1 100000": no limit
+    except ValueError:
+        return math.inf
+    return quota / period if quota > 0 and period > 0 else math.inf
+
+
+def _memory(root: str) -> float:
+    """Bytes that this machine, or the control groups, allow; infinite if it cannot be found out."""
+    group = own_cgroup("memory", root)
+    limits = [_physical(root)]
+    if group is not None:
+        name = "memory.max" if group.version == 2 else "memory.limit_in_bytes"
+        limits += [_bytes(_read(os.path.join(directory, name))) for directory in group.directories]
+    return min(limits)
+
+
+def _physical(root: str) -> float:
+    for line in _read(os.path.join(root, "proc/meminfo")).splitlines():
+        if line.startswith("MemTotal:"):
+            return _bytes(line.split()[1]) * 1024
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (OSError, ValueError):
-        try:
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", encoding="ascii") as file:
-                quota = file.read().strip()
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
-                period = file.read().strip()
-        except OSError:
-            return math.inf
-    return math.inf if quota in ("max", "-1") else int(quota) / int(period)
+        return math.inf
+
+
+def _bytes(text: str) -> float:
+    """Infinite for "max", and for what cannot be read."""
+    return float(text) if text.strip().isdecimal() else math.inf
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

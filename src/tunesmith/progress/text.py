@@ -7,15 +7,29 @@ from typing import Any
 
 from tunesmith.journal.rows import AUTO_KEYS
 
-__all__ = ["duration", "number", "numbers", "pairs", "plural"]
+__all__ = ["cut", "duration", "listed", "number", "numbers", "pairs", "plain", "plural", "stamp"]
 
 _LONGEST = 40
 
 
-def number(value: Any) -> str:
-    """``0.0123457``; strings are cut to 40 characters."""
-    text = f"{value:.6g}" if isinstance(value, float) else " ".join(str(value).split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+def number(value: Any, longest: int = _LONGEST) -> str:
+    """``0.0123457``; texts are one line without control characters, cut to ``longest`` characters."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return cut(plain(str(value)), longest)
+
+
+def plain(text: str) -> str:
+    """One line, and nothing in it that a terminal would obey."""
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def cut(text: str, longest: int) -> str:
+    """At most ``longest`` characters, the last of them dots if something is missing."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest - 3]}..." if longest > 3 else text[:longest]
 
 
 def pairs(values: Mapping[str, Any]) -> str:
@@ -51,3 +65,20 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def stamp(seconds: float) -> str:
+    """``0:07``, ``12:05``, ``2:10:00``: a time that is shown growing.
+
+    Example:
+        >>> stamp(7.9), stamp(725), stamp(7800)
+        ('0:07', '12:05', '2:10:00')
+    """
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """``4 RUNNING, 1 ERROR``: what there is any of."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)

@@ -74,6 +74,7 @@ def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
     attempt, at, text = st.integers(0, 5), _times(), st.text(max_size=12)
     amounts = st.dictionaries(_names, st.floats(0, 64), max_size=3)
     checkpoints = st.builds("{}/checkpoint_{:06d}".format, trial, _counts)
+    cards = st.lists(st.integers(0, 7), max_size=3).map(tuple)
     named = st.lists(_names, max_size=2).map(tuple)
     errors = st.fixed_dictionaries({"type": text, "message": text, "where": text, "traceback": text})
     return st.one_of(
@@ -88,7 +89,7 @@ def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
         st.builds(ev.Explored, trial, _drawn(), at),
         st.builds(ev.AttemptEnded, trial, attempt, text, st.none() | errors, at),
         st.builds(ev.TimerFired, text, at),
-        st.builds(ev.CapacityChanged, amounts, st.none() | _counts, at),
+        st.builds(ev.CapacityChanged, amounts, st.none() | _counts, at, cards),
         st.builds(ev.UserAction, st.sampled_from(["stop", "pause", "resume"]), trial, at),
         st.builds(ev.StopRequested, text, st.booleans(), at),
     )

@@ -51,6 +51,7 @@ class Fates:
         hostile: an event is repeated later, or made again for an older attempt.
         users: a person stops, pauses or resumes some trial, per event; a pause is followed by a resume.
         capacity: it changes to half or back, per event.
+        quarantine: a GPU card may not be leased for a while, per event.
         exhausted_after: suggestions that the searcher has; None: no end.
         resources: drawn for each suggestion; (): the experiment's default.
         metrics: (values, iteration) -> metrics of the report.
@@ -64,6 +65,7 @@ class Fates:
     hostile: float = 0.0
     users: float = 0.0
     capacity: float = 0.0
+    quarantine: float = 0.0
     exhausted_after: int | None = None
     resources: tuple[Mapping[str, float], ...] = ()
     metrics: Metrics = falling_loss
@@ -208,6 +210,11 @@ class World:
         if fates.capacity and chance.random() < fates.capacity:
             self.shrunk = True
             self.send(ev.CapacityChanged({name: amount // 2 for name, amount in self.totals.items()}, self.slots), self._delay())
+            self.send(ev.CapacityChanged(self.totals, self.slots), 2.0)
+        if fates.quarantine and chance.random() < fates.quarantine:
+            self.shrunk = True
+            card = chance.randrange(max(1, int(self.totals.get("gpu", 0))))
+            self.send(ev.CapacityChanged(self.totals, self.slots, out=(card,)), self._delay())
             self.send(ev.CapacityChanged(self.totals, self.slots), 2.0)
 
     # -- commands in -----------------------------------------------------------------------------------------------------

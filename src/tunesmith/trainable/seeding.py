@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
-__all__ = ["borrow", "seed_all"]
+__all__ = ["borrow", "seed_all", "seed_on_import"]
 
 _spares: list[Any] = []  # numpy bit generators of our own, to be swapped in
 
@@ -21,6 +24,41 @@ def seed_all(seed: int) -> None:
     torch = sys.modules.get("torch")
     if hasattr(torch, "default_generator"):
         _seed_torch(torch, seed)
+
+
+def seed_on_import(seed: int) -> None:
+    """Seed numpy and torch when this process imports them later: what a trial draws must not depend on when that is."""
+    _watch.seed = seed
+    if _watch not in sys.meta_path:
+        sys.meta_path.insert(0, _watch)
+
+
+class _SeedOnImport:
+    """A finder that finds nothing itself, but sees what is imported."""
+
+    seed = 0
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name not in ("numpy", "torch"):
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is not None and hasattr(loader, "exec_module"):
+            execute = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                seed_all(self.seed)
+
+            loader.exec_module = exec_module
+        return spec
+
+
+_watch = _SeedOnImport()
 
 
 def borrow(seed: int) -> Callable[[], None]:

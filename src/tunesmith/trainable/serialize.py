@@ -1,4 +1,4 @@
-"""A trainable as bytes, and, where that fails, the name of the captured variable that is to blame.
+"""What travels with a trainable to another process, and, where that fails, the name of the captured variable that is to blame.
 
 cloudpickle takes what can't be imported by name (the script's own functions, lambdas, closures) by value, with everything it
 refers to. So a lock three attributes deep in a global can stop an experiment; the error says which.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import pickle
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 from tunesmith.errors import SerializationError
 from tunesmith.trainable.base import TrainableSpec
 
-__all__ = ["Captured", "captured_sizes", "check_picklable", "dumps_trainable", "loads_trainable"]
+__all__ = ["Captured", "blamed", "captured_sizes"]
 
 _DEPTH = 6
 """How far into a captured variable the culprit is looked for."""
@@ -35,39 +34,14 @@ class Captured:
     size: int
 
 
-def dumps_trainable(spec: TrainableSpec) -> bytes:
-    """``spec`` as bytes, for :func:`loads_trainable` in another process.
-
-    Raises:
-        SerializationError: names the captured variable that can't be pickled, its type and its size.
-    """
-    import cloudpickle
-
-    try:
-        blob: bytes = cloudpickle.dumps(spec, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        raise _blamed(spec, error) from error
-    return blob
-
-
-def loads_trainable(blob: bytes) -> TrainableSpec:
-    """The inverse of :func:`dumps_trainable`."""
-    spec: TrainableSpec = pickle.loads(blob)
-    return spec
-
-
-def check_picklable(spec: TrainableSpec) -> None:
-    """Raise what :func:`dumps_trainable` would raise."""
-    dumps_trainable(spec)
-
-
 def captured_sizes(spec: TrainableSpec, at_least: int = 0) -> list[Captured]:
     """What travels with ``spec`` by value, the biggest first; only those of ``at_least`` so many bytes."""
     found = [Captured(name, _type_name(value), _size(value)) for name, value in _captured(spec)]
     return sorted((one for one in found if one.size >= at_least), key=lambda one: (-one.size, one.name))
 
 
-def _blamed(spec: TrainableSpec, error: Exception) -> SerializationError:
+def blamed(spec: TrainableSpec, error: Exception) -> SerializationError:
+    """The error that says which of the things that travel with ``spec`` can't be pickled."""
     for name, value in _captured(spec):
         if not _picklable(value):
             path, culprit = _innermost(name, value, _DEPTH, set())

@@ -1,0 +1,301 @@
+"""What runs in a worker: takes assignments from its socket, runs them, and reports over it.
+
+A worker is forked from the template (:mod:`tunesmith.executors.template`), leads a process group of its own, and dies with the template.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from tunesmith.blame import describe, outcome_of
+from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported
+from tunesmith.errors import TrialStopped
+from tunesmith.executors.base import Assignment
+from tunesmith.executors.output import Output
+from tunesmith.executors.preload import loaded
+from tunesmith.executors.surroundings import Surroundings, limit_threads
+from tunesmith.executors.wire import Frames, Kind, encode, report_of
+from tunesmith.trainable.attempt import AttemptRunner
+from tunesmith.trainable.parcel import unpack
+from tunesmith.trainable.seeding import seed_all, seed_on_import
+from tunesmith.trainable.worker import GO_ON, Answer
+
+__all__ = ["Orders", "Worker"]
+
+_GROWN = 64 << 20
+"""A worker that has grown by more bytes than this is not used for another trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What is the same for all attempts that one executor runs: travels to the template once.
+
+    Args:
+        log_to_file: (stdout file, stderr file); None: the driver's console.
+        chdir: run trials in their own directories.
+        reuse: whether the instance of a class is kept for the next attempt.
+        threads: how many threads libraries were told to use when the template imported them.
+    """
+
+    log_to_file: tuple[str, str] | None
+    chdir: bool
+    reuse: bool
+    threads: int
+
+
+class _Closed(BaseException):
+    """The driver has hung up. Not an ``Exception``: it must pass through the trial's code."""
+
+
+class Worker:
+    """One worker process.
+
+    Args:
+        connection: to the driver.
+        trainable: gives the trainable, when it is first needed.
+        orders: see there.
+        number: of this worker, for its environment.
+    """
+
+    def __init__(self, connection: socket.socket, trainable: Callable[[], Any], orders: Orders, number: int) -> None:
+        self._socket = connection
+        self._orders = orders
+        self._marks = {"TUNESMITH_RUN": os.environ["TUNESMITH_RUN"], "TUNESMITH_WORKER": str(number)}
+        self._load = trainable
+        self._runner: AttemptRunner | None = None
+        self._frames = Frames()
+        self._messages: list[tuple[Kind, tuple[Any, ...]]] = []
+        self._current = (-1, -1)
+        self._save = False
+        self._output = Output(orders.log_to_file) if orders.log_to_file is not None else None
+        self._surroundings: Surroundings | None = None
+        self._threads = orders.threads
+        self._known = set(sys.modules)
+        self._modules = len(sys.modules)
+        self._size = _resident()
+        self._guarded = True  # our own code runs: not to be interrupted
+        self._terminated = False
+
+    def serve(self) -> None:
+        """Run attempts until told to exit."""
+        signal.signal(signal.SIGTERM, self._on_term)
+        faulthandler.enable(2)
+        with contextlib.suppress(_Closed):
+            while True:
+                kind, fields = self._next()
+                if kind is Kind.LAUNCH:
+                    self._run(*fields)
+                elif kind is Kind.EXIT:
+                    break
+
+    def finish(self) -> NoReturn:
+        """Leave as a Python process does, without tearing down what the template has built."""
+        status = 0
+        try:
+            if self._runner is not None:
+                self._runner.close()
+            if "multiprocessing.util" in sys.modules:
+                sys.modules["multiprocessing.util"]._exit_function()
+            threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons, as the interpreter does
+            import atexit
+
+            atexit._run_exitfuncs()
+        except BaseException:
+            status = 1
+        finally:
+            if self._output is not None:
+                self._output.close()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):
+                    stream.flush()
+            os._exit(status)
+
+    # -- the channel of the running attempt ------------------------------------------------------------------------------
+
+    def ask(self, event: Reported) -> Answer:
+        """Send the report and wait for its answer."""
+        self._guarded = True
+        self._send(report_of(event))
+        self._unguard()
+        while True:
+            kind, fields = self._next()
+            if kind is Kind.EXIT:
+                raise _Closed
+            if fields[:2] != self._current:
+                continue
+            if kind is Kind.SAVE:
+                self._save = True
+            elif kind is Kind.ANSWER:
+                _, _, action, mode, save = fields
+                if action == "continue" and not (save or self._save):
+                    return GO_ON
+                save, self._save = save or self._save, False
+                return Answer(action, mode, save)
+
+    def send(self, event: CheckpointSaved) -> None:
+        """Tell of a checkpoint that was asked for."""
+        self._guarded = True
+        self._send(encode(Kind.SAVED, event.trial, event.attempt, event.iteration, event.checkpoint))
+        self._unguard()
+
+    # -- one attempt -----------------------------------------------------------------------------------------------------
+
+    def _run(self, given: tuple[Any, ...], config: bytes, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None) -> None:
+        assignment = Assignment(*given)
+        self._current = (assignment.trial, assignment.attempt)
+        self._save = self._terminated = False
+        error: BaseException | None = None
+        try:
+            runner = self._prepare(assignment, surroundings, variables)
+            assignment.config = unpack(config)
+        except BaseException as failed:  # the user's modules may not be there, or raise
+            error = failed
+            ended = AttemptEnded(*self._current, outcome_of(failed), describe(failed))
+        else:
+            before = _Before.now()
+            self._unguard()
+            ended = runner.run(assignment, self)
+            self._guarded = True
+            error = runner.error
+            if self._terminated and ended.outcome == "finished":
+                ended.outcome, ended.error = "worker_lost", {"type": "Terminated", "message": "the trial's process was sent SIGTERM"}
+        self._leave(assignment)
+        spent = "" if error is not None else before.differs(self._size)
+        blob = _exception(error) if error is not None else None
+        self._send(encode(Kind.ENDED, *self._current, ended.outcome, ended.error, blob, spent, self._imported()))
+        self._current = (-1, -1)
+
+    def _prepare(
+        self, assignment: Assignment, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None
+    ) -> AttemptRunner:
+        if surroundings is not None and variables is not None:
+            self._surroundings = Surroundings(*surroundings)
+            self._surroundings.apply({**variables, **self._marks})
+            threads = int(variables.get("OMP_NUM_THREADS", self._threads))
+            if threads != self._threads:
+                self._threads = threads
+                limit_threads(threads)
+        if self._output is not None:
+            self._output.enter(assignment.trial_dir)
+        if self._orders.chdir:
+            os.makedirs(assignment.trial_dir, exist_ok=True)
+            os.chdir(assignment.trial_dir)
+        if self._runner is None:
+            self._runner = AttemptRunner(self._load(), reuse=self._orders.reuse)
+        seed_all(assignment.seed)
+        seed_on_import(assignment.seed)
+        return self._runner
+
+    def _leave(self, assignment: Assignment) -> None:
+        if self._output is not None:
+            self._output.leave()
+        if self._orders.chdir and self._surroundings is not None and self._surroundings.cwd is not None:
+            with contextlib.suppress(OSError):
+                os.chdir(self._surroundings.cwd)
+
+    def _imported(self) -> list[str]:
+        """Installed modules that this attempt was the first to import."""
+        if len(sys.modules) == self._modules:
+            return []
+        found = loaded(sys.modules, known=self._known)
+        self._known.update(sys.modules)
+        self._modules = len(sys.modules)
+        return found
+
+    def _on_term(self, *_: object) -> None:
+        """SIGTERM: unwind the trial's code, so that its ``finally`` blocks run; soon after comes SIGKILL."""
+        if self._current[0] < 0:
+            os._exit(128 + signal.SIGTERM)
+        again, self._terminated = self._terminated, True
+        if not (self._guarded or again):
+            raise TrialStopped("the trial was terminated")
+
+    def _unguard(self) -> None:
+        """The trial's code goes on; if SIGTERM came meanwhile, it unwinds."""
+        self._guarded = False
+        if self._terminated:
+            raise TrialStopped("the trial was terminated")
+
+    # -- the socket ------------------------------------------------------------------------------------------------------
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError:
+            raise _Closed from None
+
+    def _next(self) -> tuple[Kind, tuple[Any, ...]]:
+        while not self._messages:
+            try:
+                data = self._socket.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                raise _Closed
+            self._messages = self._frames.feed(data)
+        return self._messages.pop(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What another trial in the same process must find as this one did."""
+
+    cwd: str
+    environment: dict[Any, Any]
+    threads: frozenset[int]
+
+    @classmethod
+    def now(cls) -> _Before:
+        return cls(_cwd(), os.environ.copy(), frozenset(map(id, threading.enumerate())))
+
+    def differs(self, size: int) -> str:
+        """Why no other trial should run here; "" if one can."""
+        if _has_children():
+            return "it has child processes"
+        if not frozenset(map(id, threading.enumerate())) <= self.threads:
+            return "it has started threads"
+        if _cwd() != self.cwd:
+            return "it has changed the working directory"
+        if os.environ.copy() != self.environment:
+            return "it has changed the environment"
+        if _resident() - size > _GROWN:
+            return "it has grown"
+        return ""
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _resident() -> int:
+    """Resident memory of this process, bytes."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def _exception(error: BaseException) -> bytes | None:
+    """The exception itself, for a driver that wants to raise it again."""
+    with contextlib.suppress(Exception):
+        return pickle.dumps(error.with_traceback(None), 5)
+    return None

@@ -1,0 +1,82 @@
+"""What is told of a worker that ended without saying so."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import signal
+
+from tunesmith.core.events import AttemptEnded
+from tunesmith.executors.base import Assignment
+
+__all__ = ["Autopsy"]
+
+_TAIL = 4096
+_FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+) in ', re.MULTILINE)
+
+
+class Autopsy:
+    """Finds out why a worker died, from its wait status and from what it has left in its log.
+
+    Args:
+        log_to_file: (stdout file, stderr file) in the trial's directory, if there are any.
+    """
+
+    def __init__(self, log_to_file: tuple[str, str] | None) -> None:
+        self._log = log_to_file[1] if log_to_file is not None else None
+
+    def died(self, assignment: Assignment, pid: int, status: int) -> AttemptEnded:
+        """By its wait status.
+
+        An exit that the trial's own code asked for is that code's failure; a signal is the loss of a worker.
+        """
+        if os.WIFEXITED(status):
+            code = os.WEXITSTATUS(status)
+            what = f"its process {pid} ended with exit code {code} in the middle of the trial (os._exit?)"
+            return self._verdict(assignment, "user_error", "ProcessExit", what)
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        what = f"its process {pid} was killed by {name} ({signal.strsignal(number)})"
+        return self._verdict(assignment, "worker_lost", name, what)
+
+    def unborn(self, assignment: Assignment, why: str) -> AttemptEnded:
+        """It could not be forked."""
+        error = {"type": "ForkFailed", "message": f"no process could be made for it: {why}", "where": "", "traceback": ""}
+        return AttemptEnded(assignment.trial, assignment.attempt, "worker_lost", error)
+
+    def orphaned(self, assignment: Assignment) -> AttemptEnded:
+        """It died with the template."""
+        what = "the process that workers are forked from was killed, and its own with it"
+        return self._verdict(assignment, "worker_lost", "TemplateLost", what)
+
+    def exception(self, blob: bytes | None) -> BaseException | None:
+        """The exception that a trial ended with, if it can be rebuilt here."""
+        if blob is None:
+            return None
+        try:
+            error = pickle.loads(blob)
+        except Exception:
+            return None
+        return error if isinstance(error, BaseException) else None
+
+    def _verdict(self, assignment: Assignment, outcome: str, kind: str, what: str) -> AttemptEnded:
+        tail = self._last_words(assignment)
+        found = _FRAME.search(tail[tail.rfind("Current thread") :]) if "Current thread" in tail else None
+        where = f"{found['file']}:{found['line']}" if found else ""
+        return AttemptEnded(
+            assignment.trial, assignment.attempt, outcome, {"type": kind, "message": what, "where": where, "traceback": tail}
+        )
+
+    def _last_words(self, assignment: Assignment) -> str:
+        if self._log is None:
+            return ""
+        try:
+            with open(os.path.join(assignment.trial_dir, self._log), "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""

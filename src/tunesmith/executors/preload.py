@@ -1,0 +1,78 @@
+"""Which modules a template imports for its workers, and whether an import spoilt it for forking."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+import types
+import warnings
+from collections.abc import Container, Iterable, Mapping
+
+from tunesmith.blame import is_library
+
+__all__ = ["device_files", "harm", "import_quietly", "loaded"]
+
+_NEVER = frozenset({
+    "__main__", "__mp_main__", "antigravity", "this", "idlelib", "tkinter", "turtle", "tunesmith", "_pytest", "pytest", "xdist", "execnet",
+    "pluggy", "IPython", "ipykernel", "debugpy", "pydevd", "coverage", "rich",
+})  # fmt: skip
+"""The driver's own tools: trials have no use for them, and some act when they are imported."""
+
+
+def loaded(modules: Mapping[str, object], excluded: Container[str] = (), known: Container[str] = ()) -> list[str]:
+    """Names of installed modules (never the user's own) among ``modules``, as ``sys.modules`` has them, in the order of import.
+
+    Args:
+        excluded: top-level packages to be left out.
+        known: names that are of no interest.
+    """
+    return [name for name, module in list(modules.items()) if name not in known and _is_installed(name, module, excluded)]
+
+
+def _is_installed(name: str, module: object, excluded: Container[str]) -> bool:
+    top = name.partition(".")[0]
+    if top in _NEVER or top in excluded or not isinstance(module, types.ModuleType):
+        return False
+    spec = object.__getattribute__(module, "__dict__").get("__spec__")  # asked politely, a lazy module would load itself
+    origin = getattr(spec, "origin", None)
+    if spec is None or spec.name != name:
+        return False  # made by hand, or under another name
+    return origin is not None and (origin in ("built-in", "frozen") or is_library(origin))
+
+
+def import_quietly(name: str) -> None:
+    """Import a module if it can be; one that can't is the trial's to complain of."""
+    if name in sys.modules:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(name)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+
+
+def harm(devices_before: Iterable[str]) -> str:
+    """Why this process must not be forked any more: the GPU was touched, or threads were started; "" if all is well."""
+    if device_files() - set(devices_before):
+        return "it touches the GPU when it is imported"
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if others:
+        return f"it starts threads when it is imported ({', '.join(others[:3])})"
+    return ""
+
+
+def device_files(root: str = "/proc/self/fd", prefix: str = "/dev/nvidia") -> set[str]:
+    """Files of the GPU driver that this process has open: none before CUDA is used."""
+    found = set()
+    for entry in os.listdir(root):
+        try:
+            target = os.readlink(f"{root}/{entry}")
+        except OSError:
+            continue  # closed meanwhile
+        if target.startswith(prefix):
+            found.add(target)
+    return found

@@ -1,0 +1,72 @@
+"""A trial's surroundings: working directory, import path, environment, threads; as the driver has them when the trial starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["THREADS", "Surroundings", "limit_threads", "thread_variables"]
+
+THREADS = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "POLARS_MAX_THREADS",
+)  # fmt: skip
+"""Variables by which libraries are told how many threads to use. Most read them once, when they are imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Working directory, import path and environment of a process."""
+
+    cwd: str | None
+    path: tuple[str, ...]
+    environment: dict[str, str]
+
+    @classmethod
+    def present(cls) -> Surroundings:
+        """Those of this process."""
+        try:
+            cwd = os.getcwd()
+        except FileNotFoundError:  # it was removed
+            cwd = None
+        return cls(cwd, tuple(sys.path), dict(os.environ))
+
+    def apply(self, changes: dict[str, str | None]) -> None:
+        """Make them this process's own.
+
+        Args:
+            changes: variables of the trial's own, over the environment; None: to be absent.
+        """
+        if self.cwd is not None:
+            with contextlib.suppress(OSError):  # removed meanwhile
+                os.chdir(self.cwd)
+        sys.path[:] = self.path
+        wanted: dict[str, str] = dict(self.environment)
+        for name, value in changes.items():
+            if value is None:
+                wanted.pop(name, None)
+            else:
+                wanted[name] = value
+        if dict(os.environ) != wanted:
+            for name in set(os.environ) - set(wanted):
+                del os.environ[name]
+            os.environ.update(wanted)
+
+
+def thread_variables(count: int, given: Any) -> dict[str, str]:
+    """The variables that make libraries use ``count`` threads; those in ``given`` (the user's environment) are left as they are."""
+    return {name: str(count) for name in THREADS if name not in given}
+
+
+def limit_threads(count: int) -> None:
+    """Make the libraries that are loaded already use ``count`` threads, too."""
+    torch: Any = sys.modules.get("torch")
+    if hasattr(torch, "set_num_threads"):
+        torch.set_num_threads(count)
+    if "numpy" in sys.modules or "scipy" in sys.modules:
+        import threadpoolctl
+
+        threadpoolctl.threadpool_limits(count)

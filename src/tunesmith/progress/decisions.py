@@ -1,0 +1,41 @@
+"""Decisions in words: what was decided about a trial and why, short enough for one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tunesmith.core.commands import Decision
+from tunesmith.core.trial import ERROR
+
+__all__ = ["told"]
+
+_WORDS = {"stop": "stopped", "pause": "paused", "retry": "to be tried again", "kill": "killed", "skip": "goes on as it was"}
+
+
+def told(decision: Decision, trial_id: Callable[[int], str]) -> str | None:
+    """One decision about a trial for people, without the trial's id; None: not worth a line.
+
+    Example:
+        >>> told(Decision("stop", 3, "0.61 is below the rung's cut of 0.83"), str)
+        "stopped: 0.61 is below the rung's cut of 0.83"
+        >>> told(Decision("exploit", 3, "among the worst 25 %", {"source": 7}), str)
+        'takes over from 7: among the worst 25 %'
+        >>> told(Decision("continue", 3), str) is None
+        True
+    """
+    do, reason, data = decision.do, decision.reason, decision.data
+    if do == "exploit":
+        word = f"takes over from {trial_id(data['source'])}"
+    elif do == "launch" and reason:
+        word = "started"
+    elif do == "paused" and data.get("charge"):
+        word = "failed, paused"
+    elif do == "end" and (data.get("status") == ERROR or reason):
+        word = "failed" if data.get("status") == ERROR else data.get("outcome") or "ended"
+    elif do == "stop" and data.get("then") == "interrupt":
+        return None  # all of them, as the run is interrupted
+    else:
+        word = _WORDS.get(do, "")
+    if not word:
+        return None
+    return reason if reason.startswith(word) else f"{word}: {reason}" if reason else word
