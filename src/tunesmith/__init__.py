@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         UserCodeError,
     )
     from tunesmith.experiment import Experiment
+    from tunesmith.progress import CLIReporter, JupyterNotebookReporter, ProgressReporter
     from tunesmith.registry import register_env, register_trainable
     from tunesmith.resources import PlacementGroupFactory
     from tunesmith.runner import run, run_experiments
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BugError",
+    "CLIReporter",
     "Callback",
     "Checkpoint",
     "CheckpointConfig",
@@ -112,10 +114,12 @@ __all__ = [
     "JournalCorrupt",
     "JournalError",
     "JournalLocked",
+    "JupyterNotebookReporter",
     "MaximumIterationStopper",
     "MetricError",
     "NoopStopper",
     "PlacementGroupFactory",
+    "ProgressReporter",
     "Result",
     "ResultGrid",
     "RunConfig",
@@ -181,6 +185,7 @@ _EXPORTS = {
     "errors": "BugError ExecutorError Infeasible JournalCorrupt JournalError JournalLocked MetricError SerializationError SpaceError "
     "SpecError StorageFull TrialStopped TrialsFailed TuneError UserCodeError",
     "experiment": "Experiment",
+    "progress": "CLIReporter JupyterNotebookReporter ProgressReporter",
     "registry": "register_env register_trainable",
     "resources": "PlacementGroupFactory",
     "runner": "run run_experiments",

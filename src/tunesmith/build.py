@@ -60,6 +60,7 @@ def build(
     deterministic: Any = False,
     executor: Any = None,
     verbose: Any = 1,
+    progress_reporter: Any = None,
     resume: Any = False,
 ) -> ExperimentSpec:
     """Check every argument, and make the experiment's directory once all of them are right.
@@ -116,6 +117,7 @@ def build(
         chdir_to_trial_dir=checks.flag("chdir_to_trial_dir", chdir_to_trial_dir),
         reuse_actors=None if reuse_actors is None else checks.flag("reuse_actors", reuse_actors),
         verbose=checks.verbose(verbose),
+        progress_reporter=checks.reporter(progress_reporter),
     )
     _check_limits(spec)
     _check_determinism(spec)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunesmith.errors import SpecError
 
-__all__ = ["flag", "function", "instance", "log_files", "num_samples", "resume", "seconds", "several", "verbose", "whole"]
+__all__ = ["flag", "function", "instance", "log_files", "num_samples", "reporter", "resume", "seconds", "several", "verbose", "whole"]
 
 
 def flag(what: str, given: Any) -> bool:
@@ -98,6 +98,21 @@ def instance(what: str, given: Any, methods: Sequence[str]) -> Any:
     missing = [method for method in methods if not callable(getattr(given, method, None))]
     if missing:
         raise SpecError(f"{what}: {type(given).__name__} {given!r} has no method {missing[0]}(); give a name, or an object that has one.")
+    return given
+
+
+def reporter(given: Any) -> Any:
+    """An object with the methods of a ``ProgressReporter``, or None."""
+    if given is None:
+        return None
+    if isinstance(given, type):
+        raise SpecError(f"progress_reporter: got the class {given.__name__}; pass an instance of it, as in {given.__name__}().")
+    for method in ("should_report", "report"):
+        if not callable(getattr(given, method, None)):
+            raise SpecError(
+                f"progress_reporter must be a CLIReporter, a JupyterNotebookReporter or a ProgressReporter of your own; "
+                f"{type(given).__name__} {given!r} has no method {method}()."
+            )
     return given
 
 

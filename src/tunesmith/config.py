@@ -194,7 +194,9 @@ class RunConfig:
         callbacks: instances of ``Callback``.
         log_to_file: True; a file name for both; (stdout file, stderr file), in the trial's directory; False: the console. None: True
             where trials have processes of their own.
-        verbose: 0 is silent; 1: one line per change; 2: every report, too; 3: every decision and checkpoint, too.
+        verbose: 0 is silent; 1: a table drawn in place on a terminal and in a notebook, elsewhere one line per change; 2: a line for
+            every report, too; 3: for every decision and checkpoint, too.
+        progress_reporter: what the table shows (``CLIReporter``, ``JupyterNotebookReporter``), or a ``ProgressReporter`` of your own.
         executor: None ("local"), a name ("inline", "local") or an executor.
         drain_s: seconds, or a ``timedelta``, that running trials have to report and save when the experiment ends before they do
             (Ctrl-C, SIGTERM, a time budget); then they are killed. None: as long as it takes. See :func:`tunesmith.run`.
@@ -218,6 +220,7 @@ class RunConfig:
     log_to_file: bool | str | tuple[str, str] | None = None
     verbose: int | None = 1
     executor: Any = None
+    progress_reporter: Any = None
     drain_s: float | timedelta | None = DRAIN_S
     loggers: Sequence[Any] | None = None
     local_dir: str | None = None

@@ -43,6 +43,7 @@ class Drive:
 
     Attributes:
         failure: the error that the session ends with, if any.
+        blamed: what code of the user's that belongs to no single trial raised, so that the run is drained; "" if none did.
     """
 
     controller: Controller
@@ -60,6 +61,7 @@ class Drive:
     observers: list[Observer] = field(default_factory=list)
     rounds: Rounds | None = None
     failure: BaseException | None = None
+    blamed: str = ""
     finished: bool = False
     _inbox: deque[ev.Event] = field(default_factory=deque)
     _configs: dict[int, tuple[int, dict[str, Any]]] = field(default_factory=dict)
@@ -107,7 +109,7 @@ class Drive:
         self.executor.wake()
 
     def deliver(self, events: Sequence[ev.Event]) -> None:
-        """One turn. Never raises: what goes wrong ends the run (:attr:`failure`), and every attempt is then stopped."""
+        """One turn. Never raises an ``Exception``: what goes wrong ends the run (:attr:`failure`), and every attempt is then stopped."""
         if self.failure is not None or self.finished:
             return
         try:
@@ -117,6 +119,9 @@ class Drive:
         except Exception as error:
             self.failure = PoisonEvent(f"the run's own loop failed: {describe_exception(error)}; the journal is intact, please report this")
             self.failure.__cause__ = error
+        except BaseException as error:  # Ctrl-C: what was in hand may be half done, so nothing may follow, even if a trial swallows it
+            self.failure = error
+            raise
 
     def _turn(self, events: Sequence[ev.Event]) -> None:
         controller, host = self.controller, self.host
@@ -242,8 +247,8 @@ class Drive:
     def _blame(self, what: str, error: Exception) -> None:
         """Code of the user's that belongs to no single trial raised: drain, and end with its error; a resume goes on."""
         self.stopper = None
-        text = f"{what} raised {describe_exception(error)}. The run was stopped; mend it and continue with resume=True."
-        self._inbox.append(ev.StopRequested(text, drain=True))
+        self.blamed = f"{what} raised {describe_exception(error)}. The run was stopped; mend it and continue with resume=True."
+        self._inbox.append(ev.StopRequested(self.blamed, drain=True))
 
     def _poison(self, records: list[Record], rest: list[ev.Event], error: Exception) -> None:
         """``handle`` raised: commit what was handled, and the rest marked unhandled, so that the fold skips it."""

@@ -27,6 +27,8 @@ def perform(spec: ExperimentSpec) -> ExperimentAnalysis:
         MetricError: the metric was never reported.
         TrialsFailed: trials ended in ERROR, and the spec says to raise.
         TuneError: the experiment itself could not go on.
+        KeyboardInterrupt: a second Ctrl-C.
+        SystemExit: the run was drained after SIGTERM, which the process is to end by.
     """
     from tunesmith.analysis import ExperimentAnalysis
     from tunesmith.execute import execute
@@ -37,8 +39,9 @@ def perform(spec: ExperimentSpec) -> ExperimentAnalysis:
         if not spec.resume:
             _clear(spec.path)
         raise
-    except KeyboardInterrupt:
-        logging.getLogger("tunesmith").warning("broken off by Ctrl-C. What was reported is kept; to go on: %s.", _again(spec))
+    except (KeyboardInterrupt, SystemExit) as error:
+        what = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SystemExit"
+        logging.getLogger("tunesmith").warning("broken off by %s. What was reported is kept; to go on: %s.", what, _again(spec))
         raise
     except StorageFull as error:
         raise StorageFull(f"{error} To go on: {_again(spec)}.") from error.__cause__
@@ -95,11 +98,12 @@ def _conclude(spec: ExperimentSpec, finished: Finished, analysis: ExperimentAnal
         logging.getLogger("tunesmith").warning("no more configurations were proposed: %s", finished.exhausted)
     if finished.kind == "metric":
         raise MetricError(f"{finished.reason} The results so far are in {finished.path}.")
+    if finished.broken:
+        raise UserCodeError(f"{finished.broken} To go on: {_again(spec)}.")
     if finished.kind == "drain":
-        again = _again(spec)
-        if "Ctrl-C" not in finished.reason:
-            raise UserCodeError(f"{finished.reason} To go on: {again}.")
-        logging.getLogger("tunesmith").warning("%s; unfinished trials can go on: %s.", finished.reason, again)
+        logging.getLogger("tunesmith").warning("%s; unfinished trials can go on: %s.", finished.reason, _again(spec))
+    if finished.exit_code:
+        raise SystemExit(finished.exit_code)
     failed = finished.failures.count(but=("nan",))
     if not failed:
         return

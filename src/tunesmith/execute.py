@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +15,7 @@ from tunesmith.blame import describe_exception
 from tunesmith.core import commands as cmd
 from tunesmith.core import events as ev
 from tunesmith.core.controller import Controller
+from tunesmith.core.filling import tries
 from tunesmith.core.ports import Header, Observer, Record
 from tunesmith.core.rng import fresh_seed, trial_seed
 from tunesmith.core.settings import Settings
@@ -24,6 +23,8 @@ from tunesmith.drive import Drive
 from tunesmith.errors import JournalCorrupt, SpaceError, SpecError
 from tunesmith.executors.base import Assignment, Executor, ExecutorSetup
 from tunesmith.failures import FailureLog
+from tunesmith.interrupts import Interrupts
+from tunesmith.resources import refuse_impossible, unasked_gpus
 from tunesmith.secrets import is_secret
 from tunesmith.spec import ExperimentSpec
 from tunesmith.specfile import pack, save
@@ -40,7 +41,10 @@ class Finished:
     Args:
         path, name, header: where and what it is.
         counts: status -> number of trials.
-        kind: why it ended: "" (nothing was left), stop, budget, drain, breaker, fail_fast, unplaceable, metric; ``reason``: in words.
+        kind: why it ended: "" (nothing was left), stop, budget, drain (Ctrl-C, SIGTERM, or ``broken``), breaker, fail_fast, unplaceable,
+            metric; ``reason``: in words.
+        broken: what code of the user's that belongs to no single trial raised, so that the run was drained; "" if none did.
+        exit_code: what the process is to end with now: 143 if SIGTERM came and the user's code does not handle it; else 0.
         exhausted: why the searcher had nothing more to propose, "" if it was not asked further.
         failures: groups of trials that ended in ERROR.
         resolve: drawn values -> a fresh config with the real objects.
@@ -57,6 +61,8 @@ class Finished:
     failures: FailureLog
     resolve: Callable[[dict[str, Any]], dict[str, Any]]
     elapsed: float
+    broken: str = ""
+    exit_code: int = 0
 
 
 @dataclass(slots=True)
@@ -82,22 +88,40 @@ def execute(spec: ExperimentSpec) -> Finished:
     began = time.monotonic()
     stored = pack(spec)
     with ExitStack() as stack:
+        interrupts = Interrupts(_drain_s(spec), _log.warning)
+        stack.callback(_surely, interrupts.restore)
+        interrupts.install()
         journal = _open_journal(spec)
-        stack.callback(journal.close)
+        stack.callback(_surely, journal.close)
         session = _Session(spec, journal)
         drive = session.drive
         stack.callback(session.close_observers)
-        stack.callback(drive.executor.close)
+        stack.callback(_surely, drive.executor.close)
         stack.callback(drive.host.close)
+        stack.callback(interrupts.closing)
         first = session.first_events()
         save(stored, spec.path)  # under the lease, and once nothing refuses it any more
-        with _interrupts(drive):
-            drive.run(first)
+        drive.run([*first, *interrupts.attach(drive.ask)])
     state = drive.controller.state
     return Finished(
         spec.path, spec.name, journal.header, dict(state.counts), state.kind, state.stopping or state.finished, state.exhausted,
-        session.failures, spec.space.resolve, time.monotonic() - began,
+        session.failures, spec.space.resolve, time.monotonic() - began, drive.blamed, interrupts.exit_code,
     )  # fmt: skip
+
+
+def _drain_s(spec: ExperimentSpec) -> float | None:
+    """How long trials have when the experiment ends before they do. Without force, and where no clock has a say: as long as it takes."""
+    forceful = spec.executor is not None and spec.executor.capabilities.kill
+    return spec.drain_s if forceful and not spec.deterministic else None
+
+
+def _surely(close: Callable[[], None]) -> None:
+    """Close something that can be closed twice: Ctrl-C in the middle of it leaves nothing open."""
+    try:
+        close()
+    except KeyboardInterrupt:
+        close()
+        raise
 
 
 def _open_journal(spec: ExperimentSpec) -> Any:
@@ -220,12 +244,24 @@ class _Session:
         session = state.session + 1
         lost = [ev.AttemptEnded(trial, attempt, "driver_lost") for trial, attempt in self.controller.alive()]
         changes = self._changes(state.settings) if session else {}
+        if not session or state.trials or tries(state) != 0 or "num_samples" in changes:
+            self._check_resources(totals)
         events: list[ev.Event] = [ev.ExperimentStarted(self.description, session, wall=self.drive.clock.wall())]
         if changes:
             events.append(ev.SpecChanged(changes))
         events += lost
         events.append(ev.CapacityChanged(totals, self.executor.capabilities.slots))
         return events
+
+    def _check_resources(self, totals: dict[str, float]) -> None:
+        """Refuse what can never be placed; a word on GPUs that nobody asks for."""
+        if callable(self.spec.resources):
+            return
+        capabilities, request = self.executor.capabilities, self.description["resources"]
+        if not capabilities.growing:
+            refuse_impossible(request, totals)
+        if capabilities.isolated and self.spec.verbose and (hint := unasked_gpus(request, totals)):
+            _log.warning("%s", hint)
 
     def _changes(self, old: Settings) -> dict[str, Any]:
         """Settings that this run gives another value than the journal's."""
@@ -257,7 +293,7 @@ class _Session:
             "time_budget_s": spec.time_budget_s,
             "max_trial_s": spec.max_trial_s,
             "max_silence_s": spec.max_silence_s,
-            "drain_s": spec.drain_s if capabilities.kill else None,
+            "drain_s": _drain_s(spec),
             "retries": {"user_error": failure.max_failures} if failure.max_failures else {},
             "identical": failure.identical,
             "fail_fast": bool(failure.fail_fast),
@@ -352,26 +388,3 @@ def _rounds() -> Any:
     from tunesmith.core.rounds import Rounds
 
     return Rounds()
-
-
-@contextmanager
-def _interrupts(drive: Drive) -> Iterator[None]:
-    """First Ctrl-C: drain. Second: the usual KeyboardInterrupt. The user's handler is put back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    if before not in (signal.default_int_handler, None):
-        yield  # the user has a handler of his own: Ctrl-C is his
-        return
-
-    def first(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        _log.warning("Ctrl-C: ending at the next report; press it again to break off at once.")
-        drive.ask(ev.StopRequested("interrupted by Ctrl-C", drain=True))
-
-    signal.signal(signal.SIGINT, first)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

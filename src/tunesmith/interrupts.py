@@ -21,7 +21,7 @@ from tunesmith.core.events import Event, StopRequested
 
 __all__ = ["Interrupts"]
 
-_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 _SAME_S = 1.0
 """Wrappers such as ``timeout`` send SIGTERM to the process and to its group: what comes within so many seconds is the same request."""
@@ -121,7 +121,7 @@ class Interrupts:
             before(number, frame)
         if self._first is None:
             self._first = number
-            self._lines.put(self._line(_NAMES[signal.Signals(number)]))
+            self._lines.put(self._line(number))
             if self._ask is not None:
                 self._ask(self._request(number))
         elif number == signal.SIGINT:
@@ -134,10 +134,9 @@ class Interrupts:
                 raise SystemExit(128 + number)
 
     def _request(self, number: int) -> Event:
-        return StopRequested(f"interrupted by {_NAMES[signal.Signals(number)]}", drain=True)
+        return StopRequested(f"interrupted by {_NAMES[number]}", drain=True)
 
-    def _line(self, name: str) -> str:
-        again = "press it again" if name == "Ctrl-C" else "Ctrl-C, or another one,"
+    def _line(self, number: int) -> str:
         if self._closing:
             what = "the run is over, and its files are being closed"
         elif self._drain_s is None:
@@ -145,7 +144,7 @@ class Interrupts:
         else:
             until = time.strftime("%H:%M:%S", time.localtime(time.time() + self._drain_s))
             what = f"trials have until {until} ({self._drain_s:g} s) to report and save, then they are killed"
-        return f"{name}: {what}; {again} to break off at once."
+        return f"{_NAMES[number]}: {what}; {'press' if number == signal.SIGINT else 'send'} it again to break off at once."
 
     def _speak(self) -> None:
         while (line := self._lines.get()) is not None:

@@ -49,7 +49,6 @@ RULES: Mapping[str, Rule] = {
     "_remote": _always(None, False, why="there is no second driver process"),
     "concurrent": _always(None, False, why="experiments run one after another, each with its trials in parallel"),
     "export_formats": _missing([], why="save what you need in a checkpoint instead"),
-    "progress_reporter": _missing(),
     "repeat": _missing(why="use num_samples"),
     "restore": _missing(why="load the checkpoint in the trainable, or resume a whole experiment with resume=True"),
     "resume_config": _missing(why="use resume=True"),

@@ -52,11 +52,9 @@ def observers(spec: ExperimentSpec, header: Header, settings: dict[str, Any], pa
         host.setup(**info)
         found.append(host)
     if spec.verbose:
-        from tunesmith.progress import PlainReporter
+        from tunesmith.progress import console
 
-        reporter = PlainReporter(header, spec.path, show=spec.space.labels, verbose=spec.verbose, clock=clock.now)
-        reporter.replay(past)
-        found.append(reporter)
+        found.append(console(spec, header, settings["num_samples"], _book(spec, header), past, clock))
     return found
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tunesmith.core.placement import UNIT, Pool, request_of, worded
 from tunesmith.errors import SpecError
+from tunesmith.hints import did_you_mean
 
-__all__ = ["PlacementGroupFactory", "amounts", "resource_request", "resources_from"]
+__all__ = ["PlacementGroupFactory", "amounts", "refuse_impossible", "resource_request", "resources_from", "unasked_gpus", "whole_cards"]
 
 _NAMES = {"CPU": "cpu", "GPU": "gpu", "extra_cpu": "cpu", "extra_gpu": "gpu"}
 _NESTED = ("custom_resources", "extra_custom_resources")
@@ -83,7 +87,7 @@ def resources_from(request: Any, owner: str = "resources_per_trial") -> dict[str
         owner: what the message calls it.
 
     Raises:
-        SpecError: another type, or an amount that is no number, negative, infinite or nan.
+        SpecError: another type; an amount that is no number, negative, infinite or nan; more than one GPU, but no whole number.
 
     Example:
         >>> resources_from({"gpu": 0.5, "license": 1})
@@ -94,8 +98,8 @@ def resources_from(request: Any, owner: str = "resources_per_trial") -> dict[str
     if request is None:
         return {"cpu": 1.0}
     if isinstance(request, PlacementGroupFactory):
-        return request.required_resources
-    total = amounts(request, owner)
+        return whole_cards(request.required_resources, f"the bundles of {owner} in all")
+    total = whole_cards(amounts(request, owner), owner)
     total.setdefault("cpu", 1.0)
     return total
 
@@ -139,6 +143,75 @@ def amounts(request: Any, owner: str) -> dict[str, float]:
         key = _NAMES.get(name, name)
         total[key] = total.get(key, 0.0) + float(amount)
     return total
+
+
+def whole_cards(total: dict[str, float], owner: str) -> dict[str, float]:
+    """``total``, if its GPUs can be given: a part of one card, or whole cards.
+
+    Raises:
+        SpecError: they cannot.
+    """
+    gpus = round(total.get("gpu", 0.0) * UNIT)
+    if gpus > UNIT and gpus % UNIT:
+        raise SpecError(
+            f"{owner}: 'gpu' must be a part of one card (up to 1) or a whole number of cards, got {total['gpu']:g}. "
+            f"Ask for {math.ceil(total['gpu'])}, or for a fraction."
+        )
+    return total
+
+
+def refuse_impossible(request: Mapping[str, float], totals: Mapping[str, float]) -> None:
+    """Refuse a request that every trial makes and that what there is can never meet.
+
+    Args:
+        request: of each trial.
+        totals: all that the executor has.
+
+    Raises:
+        SpecError: names what is asked for, what there is, and how to say that there is more.
+
+    Example:
+        >>> refuse_impossible({"licence": 1.0}, {"license": 2.0})
+        Traceback (most recent call last):
+        ...
+        tunesmith.errors.SpecError: No trial could ever start: each asks for licence 1; there is license 2 in all. Did you mean 'license'?
+    """
+    pool = Pool()
+    pool.resize(totals)
+    lacking = [name for name, amount in request_of(request) if not pool.possible(((name, amount),))]
+    if not lacking:
+        return
+    advice = [_advice(name, request[name], totals) for name in lacking]
+    raise SpecError(f"No trial could ever start: each asks for {worded(request)}; there is {pool.whole()}.{''.join(advice)}")
+
+
+def unasked_gpus(request: Mapping[str, float], totals: Mapping[str, float]) -> str:
+    """A word to those who have GPUs and no trial that asks for one; "" to all others.
+
+    Example:
+        >>> unasked_gpus({"cpu": 1.0, "gpu": 0.5}, {"cpu": 4.0, "gpu": 1.0})
+        ''
+    """
+    count = totals.get("gpu", 0.0)
+    if not count or request.get("gpu"):
+        return ""
+    there = "there is 1 GPU" if count == 1 else f"there are {count:g} GPUs"
+    return (
+        f"{there}, and trials do not see them, since they ask for none. To give each trial one: resources_per_trial={{'gpu': 1}}; "
+        "to let two share one: {'gpu': 0.5}."
+    )
+
+
+def _advice(name: str, amount: float, totals: Mapping[str, float]) -> str:
+    if name not in totals and (hint := did_you_mean(name, totals)):
+        return hint
+    variable = {"cpu": f"TUNESMITH_NUM_CPUS={amount:g}", "gpu": f"TUNESMITH_NUM_GPUS={amount:g}"}.get(name)
+    say = "set " + (variable or f"TUNESMITH_RESOURCES='{json.dumps({name: amount})}'")
+    if name == "gpu" and (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return f" CUDA_VISIBLE_DEVICES={visible!r} says which GPUs may be used; change or unset it if there are more."
+    if not totals.get(name):
+        return f" Leave {name!r} out, or, if there is some, {say}."
+    return f" Ask for less of {name!r}, or, if there is more, {say}."
 
 
 def _is_amount(value: Any) -> bool:

@@ -19,7 +19,7 @@ from tunesmith.specfile import Stored, load
 
 __all__ = ["recorded", "restored"]
 
-_CAN_DO_WITHOUT = {"callbacks": (), "loggers": None}
+_CAN_DO_WITHOUT = {"callbacks": (), "loggers": None, "progress_reporter": None}
 
 
 def restored(path: str, trainable: Any, param_space: Mapping[str, Any] | None = None) -> ExperimentSpec:

@@ -57,6 +57,7 @@ def run(
     chdir_to_trial_dir: bool = False,
     reuse_actors: bool | None = None,
     verbose: int | None = 1,
+    progress_reporter: Any = None,
     seed: int | None = None,
     deterministic: bool = False,
     executor: Any = None,
@@ -102,7 +103,10 @@ def run(
         trial_dirname_creator: ``trial -> str``, the name of its directory.
         chdir_to_trial_dir: run each trial in its own directory.
         reuse_actors: whether a worker may serve several trials. None: where that is safe.
-        verbose: 0 is silent; 1: one line per change; 2: every report, too; 3: every decision and checkpoint, too.
+        verbose: 0 is silent; 1: on a terminal and in a notebook a table that is drawn in place, elsewhere one line per change;
+            2: a line for every report, too; 3: for every decision and checkpoint, too. The summary comes with all but 0.
+        progress_reporter: what the table shows (a ``CLIReporter`` or ``JupyterNotebookReporter`` with options), or a
+            ``ProgressReporter`` of your own. None: the usual table, or lines.
         seed: of all random streams. None: one is drawn, shown and recorded.
         deterministic: the order of events does not depend on timing; limits in seconds are refused.
         executor: what runs the trials: "inline" (in this thread), an executor, or None: the environment's
@@ -116,7 +120,7 @@ def run(
             ("inline"): there they end at their next report.
         legacy: the other arguments of older releases. Those that ask for what always holds here (``queue_trials``,
             ``ray_auto_init``, ``global_checkpoint_period`` ...) are accepted with one logged line; those that are not built
-            (``progress_reporter``, ``restore``, ``export_formats``, ``trial_executor``, ``with_server`` ...) are refused.
+            (``restore``, ``export_formats``, ``trial_executor``, ``with_server`` ...) are refused.
 
     Returns:
         An ``ExperimentAnalysis`` of all trials.
@@ -150,6 +154,7 @@ def run_experiments(
     *,
     search_alg: Any = None,
     verbose: int | None = 1,
+    progress_reporter: Any = None,
     resume: bool | str | None = False,
     reuse_actors: bool | None = None,
     raise_on_failed_trial: bool = True,
@@ -161,7 +166,8 @@ def run_experiments(
 
     Args:
         experiments: an ``Experiment``, a list of them, or a dict ``name -> {"run": trainable, "stop": ..., "config": ...}``.
-        scheduler, search_alg, verbose, resume, reuse_actors, raise_on_failed_trial, callbacks, executor: as for :func:`run`.
+        scheduler, search_alg, verbose, progress_reporter, resume, reuse_actors, raise_on_failed_trial, callbacks, executor: as for
+            :func:`run`.
         legacy: as for :func:`run`; ``concurrent`` is accepted with one logged line.
 
     Returns:

@@ -88,5 +88,6 @@ class ExperimentSpec:
     chdir_to_trial_dir: bool = False
     reuse_actors: bool | None = None
     verbose: int = 1
+    progress_reporter: Any = None
     resume: bool = False
     journal_mode: Literal["auto", "local", "network"] = "auto"

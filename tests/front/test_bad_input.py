@@ -175,10 +175,23 @@ def test_name_creators(go: Go, creator: Any) -> None:
         go(quiet, trial_dirname_creator=creator)
 
 
-def test_a_request_that_can_never_be_placed(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_can_never_be_placed(go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNESMITH_NUM_CPUS", "2")
-    with pytest.raises(tune.TrialsFailed, match="asks for cpu 64; there is cpu 2"):
-        go(quiet, resources_per_trial={"cpu": 64})
+    with pytest.raises(tune.SpecError, match=r"each asks for cpu 64; there is cpu 2, .*set TUNESMITH_NUM_CPUS=64\.") as caught:
+        go(quiet, resources_per_trial={"cpu": 64}, name="x")
+    assert_one_paragraph(caught.value)
+    assert nothing_was_made(tmp_path)
+    go(quiet, resources_per_trial={"cpu": 2}, name="x")
+    with pytest.raises(tune.SpecError, match="No trial could ever start"):  # what is on record stays as it is
+        go(quiet, resources_per_trial={"cpu": 64}, name="x", resume=True, num_samples=2)
+    go(quiet, resources_per_trial={"cpu": 64}, name="x", resume=True)  # nothing is left to run
+    assert len(go(quiet, resources_per_trial={"cpu": 2}, name="x", resume=True, num_samples=2).trials) == 2
+
+
+def test_a_request_of_one_configuration_costs_only_its_trial(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNESMITH_NUM_CPUS", "2")
+    with pytest.raises(tune.TrialsFailed, match=r"1 of 2 trials failed: .*asks for cpu 64; there is cpu 2"):
+        go(quiet, resources_per_trial=lambda config: {"cpu": config["n"]}, config={"n": tune.grid_search([64, 1])})
 
 
 # -- places -----------------------------------------------------------------------------------------------------------------

@@ -33,9 +33,9 @@ def test_did_you_mean() -> None:
 
 
 def test_arguments_of_old_releases_go_by_the_table() -> None:
-    assert RunConfig(progress_reporter=None) == RunConfig()  # type: ignore[call-arg]
-    with pytest.raises(SpecError, match=r"RunConfig\(\): argument 'progress_reporter' is not supported yet; remove it"):
-        RunConfig(progress_reporter=print)  # type: ignore[call-arg]
+    assert RunConfig(upload_dir=None) == RunConfig()  # type: ignore[call-arg]
+    with pytest.raises(SpecError, match=r"RunConfig\(\): argument 'upload_dir' is not supported yet; give a local directory"):
+        RunConfig(upload_dir="s3://results")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

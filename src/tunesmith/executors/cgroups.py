@@ -51,19 +51,15 @@ def _upwards(own: str, places: list[tuple[str, str]], root: str) -> tuple[str, .
     A mount shows the part of the hierarchy below its top. In a container the group may lie outside of that, or be named as the host
     sees it: then the mount point itself is the nearest that there is.
     """
-    for top, point in places:
-        inside = os.path.relpath(own, top)
-        if ".." not in [*own.split("/"), *inside.split("/")]:
-            break
-    else:
-        (_, point), inside = places[0], "."
-    top = os.path.join(root, point.lstrip("/"))
-    here = os.path.normpath(os.path.join(top, inside))
-    found = []
-    while here != top and len(here) > len(top):
-        found.append(here)
+    insides = [(os.path.relpath(own, top), point) for top, point in places]
+    inside, point = next((pair for pair in insides if ".." not in [*own.split("/"), *pair[0].split("/")]), (".", places[0][1]))
+    outermost = os.path.join(root, point.lstrip("/"))
+    here = os.path.normpath(os.path.join(outermost, inside))
+    found = [here]
+    while len(here) > len(outermost):
         here = os.path.dirname(here)
-    return tuple(directory for directory in [*found, top] if os.path.isdir(directory))
+        found.append(here)
+    return tuple(directory for directory in found if os.path.isdir(directory))
 
 
 def _memberships(path: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ from tunesmith.errors import TrialStopped
 from tunesmith.executors.base import Assignment
 from tunesmith.executors.output import Output
 from tunesmith.executors.preload import loaded
-from tunesmith.executors.surroundings import Surroundings, limit_threads
+from tunesmith.executors.surroundings import Surroundings, environment, limit_threads
 from tunesmith.executors.wire import Frames, Kind, encode, report_of
 from tunesmith.trainable.attempt import AttemptRunner
 from tunesmith.trainable.parcel import unpack
@@ -32,6 +32,7 @@ from tunesmith.trainable.worker import GO_ON, Answer
 
 __all__ = ["Orders", "Worker"]
 
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _GROWN = 64 << 20
 """A worker that has grown by more bytes than this is not used for another trial."""
 
@@ -151,7 +152,7 @@ class Worker:
     # -- one attempt -----------------------------------------------------------------------------------------------------
 
     def _run(self, given: tuple[Any, ...], config: bytes, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None) -> None:
-        assignment = Assignment(*given)
+        assignment = Assignment(*given[:5], {}, *given[5:])
         self._current = (assignment.trial, assignment.attempt)
         self._save = self._terminated = False
         error: BaseException | None = None
@@ -251,12 +252,12 @@ class _Before:
     """What another trial in the same process must find as this one did."""
 
     cwd: str
-    environment: dict[Any, Any]
+    surroundings: dict[Any, Any]
     threads: frozenset[int]
 
     @classmethod
     def now(cls) -> _Before:
-        return cls(_cwd(), os.environ.copy(), frozenset(map(id, threading.enumerate())))
+        return cls(_cwd(), environment(), frozenset(map(id, threading.enumerate())))
 
     def differs(self, size: int) -> str:
         """Why no other trial should run here; "" if one can."""
@@ -266,7 +267,7 @@ class _Before:
             return "it has started threads"
         if _cwd() != self.cwd:
             return "it has changed the working directory"
-        if os.environ.copy() != self.environment:
+        if environment() != self.surroundings:
             return "it has changed the environment"
         if _resident() - size > _GROWN:
             return "it has grown"
@@ -290,8 +291,11 @@ def _has_children() -> bool:
 
 def _resident() -> int:
     """Resident memory of this process, bytes."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * 4096
+    handle = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(handle, 200).split()[1]) * _PAGE
+    finally:
+        os.close(handle)
 
 
 def _exception(error: BaseException) -> bytes | None:

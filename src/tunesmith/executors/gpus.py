@@ -71,9 +71,8 @@ class Cards:
         variable = environ.get("CUDA_VISIBLE_DEVICES")
         found = _found(devices, variable, ordered=environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID")
         if given is not None:
-            tokens = [] if variable is None or devices else [word.strip() for word in variable.split(",")]
             found = found[: int(given)]
-            found += [Card(tokens[number] if number < len(tokens) else str(number)) for number in range(len(found), int(given))]
+            found += [Card(_token(number, variable, known=bool(devices))) for number in range(len(found), int(given))]
         return cls(found, nvml)
 
     @property
@@ -118,6 +117,14 @@ class Cards:
         """Let go of the driver. Idempotent."""
         if self.nvml is not None:
             self.nvml.close()
+
+
+def _token(number: int, variable: str | None, *, known: bool) -> str:
+    """For a card of which nobody knows but the user: its number, or the user's own word for it; -1 (none) if all others are known."""
+    if variable is None:
+        return str(number)
+    words = [] if known else [word.strip() for word in variable.split(",")]
+    return words[number] if number < len(words) else "-1"
 
 
 def _found(devices: Sequence[Device], variable: str | None, *, ordered: bool) -> list[Card]:

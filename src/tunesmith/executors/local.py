@@ -22,7 +22,7 @@ from typing import Any
 from tunesmith.blame import describe
 from tunesmith.core.events import AttemptEnded, AttemptStarted, Event
 from tunesmith.errors import ExecutorError
-from tunesmith.executors.base import CONTINUE, PAUSE, STOP, Assignment, ExecutorCapabilities, ExecutorSetup
+from tunesmith.executors.base import CONTINUE, PAUSE, Assignment, ExecutorCapabilities, ExecutorSetup
 from tunesmith.executors.child import Orders
 from tunesmith.executors.deaths import Autopsy
 from tunesmith.executors.forker import Forker
@@ -67,6 +67,7 @@ class LocalExecutor:
         self._alarms: list[tuple[float, int, Process, int, int]] = []
         self._numbers = count()
         self._surroundings: Surroundings | None = None
+        self._stale = True
         self._info: dict[str, Any] = {}
 
     # -- the protocol ----------------------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ class LocalExecutor:
 
     def poll(self, timeout: float | None) -> list[Event]:
         """Wait for what workers and the template have to tell."""
-        self._surroundings = None
+        self._stale = True
         if self._ready:
             timeout = 0.0
         elif self._starts:
@@ -194,8 +195,10 @@ class LocalExecutor:
 
     def _present(self) -> Surroundings:
         """The driver's surroundings, looked up once per turn."""
-        if self._surroundings is None:
-            self._surroundings = Surroundings.present()
+        if self._stale:
+            self._surroundings = Surroundings.present(self._surroundings)
+            self._stale = False
+        assert self._surroundings is not None
         return self._surroundings
 
     def _variables(self, assignment: Assignment) -> dict[str, str | None]:

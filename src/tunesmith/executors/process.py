@@ -6,7 +6,8 @@ import contextlib
 import selectors
 import socket
 from collections.abc import Callable
-from dataclasses import astuple, replace
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from tunesmith.errors import ExecutorError
@@ -16,6 +17,8 @@ from tunesmith.executors.surroundings import Surroundings
 from tunesmith.executors.wire import Frames, Kind, encode
 
 __all__ = ["Process"]
+
+_without_config = attrgetter(*(field.name for field in fields(Assignment) if field.name != "config"))
 
 
 class Process:
@@ -80,10 +83,12 @@ class Process:
         self.launches += 1
         self.asked = self.save_due = False
         self.gpus = assignment.gpus
-        fields = astuple(replace(assignment, config={}))
-        same = surroundings == self._surroundings and variables == self._variables
-        self._surroundings, self._variables = surroundings, variables
-        self.send(Kind.LAUNCH, fields, config, None if same else astuple(surroundings), None if same else variables)
+        given = _without_config(assignment)
+        if surroundings is self._surroundings and variables == self._variables:
+            self.send(Kind.LAUNCH, given, config, None, None)
+        else:
+            self._surroundings, self._variables = surroundings, variables
+            self.send(Kind.LAUNCH, given, config, surroundings.plain(), variables)
 
     def rest(self, *, forget: bool) -> None:
         """Its attempt is over, and it may get another. ``forget``: it is not known in which surroundings it is now."""

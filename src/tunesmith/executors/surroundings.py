@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["THREADS", "Surroundings", "limit_threads", "thread_variables"]
+__all__ = ["THREADS", "Surroundings", "environment", "limit_threads", "thread_variables"]
 
 THREADS = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS",
     "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "POLARS_MAX_THREADS",
 )  # fmt: skip
 """Variables by which libraries are told how many threads to use. Most read them once, when they are imported."""
+
+
+def environment() -> dict[Any, Any]:
+    """The environment as the operating system has it: to be compared, which this form makes cheap."""
+    return dict(getattr(os.environ, "_data", os.environ))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +30,23 @@ class Surroundings:
     path: tuple[str, ...]
     environment: dict[str, str]
 
+    raw: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
     @classmethod
-    def present(cls) -> Surroundings:
-        """Those of this process."""
+    def present(cls, before: Surroundings | None = None) -> Surroundings:
+        """Those of this process; ``before`` itself if nothing has changed."""
         try:
             cwd = os.getcwd()
         except FileNotFoundError:  # it was removed
             cwd = None
-        return cls(cwd, tuple(sys.path), dict(os.environ))
+        path, raw = tuple(sys.path), environment()
+        if before is not None and before.raw == raw and before.path == path and before.cwd == cwd:
+            return before
+        return cls(cwd, path, dict(os.environ), raw)
+
+    def plain(self) -> tuple[str | None, tuple[str, ...], dict[str, str]]:
+        """What travels to a worker."""
+        return self.cwd, self.path, self.environment
 
     def apply(self, changes: dict[str, str | None]) -> None:
         """Make them this process's own.

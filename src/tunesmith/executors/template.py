@@ -19,7 +19,7 @@ import sys
 import types
 import warnings
 from collections import deque
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NoReturn
 
 from tunesmith.executors import preload
@@ -85,9 +85,10 @@ class Template:
             self._quit()
         for kind, fields in self._frames.feed(data):
             if kind is Kind.FORK:
-                self._fork(*fields, self._files.popleft())
+                self._fork(fields[0], self._files.popleft())
             elif kind is Kind.TRAINABLE:
-                self._take(*fields, self._files.popleft())
+                sizes, orders, main, excluded = fields
+                self._take(sizes, orders, main, excluded, self._files.popleft())
             elif kind is Kind.PRELOAD:
                 self._preload += fields[0]
             elif kind is Kind.QUIT:
@@ -104,7 +105,7 @@ class Template:
         memory = memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_COPY))
         os.close(file)
         bounds = [0, *accumulate(sizes)]
-        parts = [memory[start:end] for start, end in zip(bounds, bounds[1:])]
+        parts = [memory[start:end] for start, end in pairwise(bounds)]
         self._parcel = parts[0], parts[1:]
         self._orders = Orders(*orders)
         self._main = main

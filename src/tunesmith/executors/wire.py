@@ -65,7 +65,7 @@ def encode(kind: Kind, *fields: Any) -> bytes:
     """
     body = _dumps(fields, 5)
     if len(body) > LIMIT:
-        raise ExecutorError(f"a {kind.name} message has {len(body):,} bytes, more than the {LIMIT:,} allowed; send large data through files")
+        raise ExecutorError(f"a {kind.name} message has {len(body):,} bytes, more than {LIMIT:,}; send large data through files")
     return HEADER.pack(len(body), kind) + body
 
 

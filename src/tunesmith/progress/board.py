@@ -195,7 +195,7 @@ class Board:
         return {
             name: (round(used.get(name, 0.0), 4), self._totals.get(name, 0.0))
             for name in sorted({*self._totals, *used})
-            if used.get(name) or name in ("cpu", "gpu") and self._totals.get(name)
+            if used.get(name) or (name in ("cpu", "gpu") and self._totals.get(name))
         }
 
     def _summary(self, now: float) -> Picture:

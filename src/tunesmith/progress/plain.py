@@ -23,6 +23,10 @@ __all__ = ["PlainReporter"]
 _WHAT = {"started": "started", "ended": "ended", "failed": "failed", "retried": "to be tried again", "reported": "reported"}
 
 
+_COUNT_S = 5.0
+"""Between two lines of the countdown, at least."""
+
+
 @dataclass(slots=True)
 class _Live:
     values: dict[str, Any]
@@ -49,8 +53,9 @@ class PlainReporter:
         show: drawn values -> what to show of them (``Space.labels``); None: as they are.
         stream: where to print; None: ``sys.stdout`` as it is at that moment.
         verbose: 0: nothing; 1: header, starts, ends, failures, summary; 2: every report too; 3: every decision and checkpoint too.
-        clock: seconds; for the limit of ``lines_per_s``.
+        clock: seconds of the experiment's clock.
         lines_per_s: more than so many lines within a second are counted and told as one.
+        pictured: a picture shows what runs, so at ``verbose`` 1 only what must stay is told: header, failures, the end.
 
     Example:
         >>> reporter = PlainReporter(Header(uuid="3f2ab" + "0" * 27, name="demo", created=0.0), "/runs/demo", verbose=1)
@@ -68,9 +73,11 @@ class PlainReporter:
         verbose: int = 1,
         clock: Callable[[], float] = time.monotonic,
         lines_per_s: int = 20,
+        pictured: bool = False,
     ) -> None:
         self._header, self._path, self._show, self._stream = header, path, show, stream
         self._verbose, self._clock, self._limit = verbose, clock, lines_per_s
+        self._pictured = pictured and verbose < 2
         self._spec: dict[str, Any] = {}
         self._live: dict[int, _Live] = {}
         self._best: _Best | None = None
@@ -83,6 +90,8 @@ class PlainReporter:
         self._skipped: dict[str, int] = {}
         self._finish = ""
         self._halted = False
+        self._until: float | None = None  # when unfinished trials are killed
+        self._counted = 0.0
 
     # -- the observer ----------------------------------------------------------------------------------------------------
 
@@ -105,6 +114,17 @@ class PlainReporter:
                     handler(self, event)
                 for decision in record.decisions:
                     self._decided(decision)
+        if self._until is not None:
+            self._count_down(self._until)
+
+    def alone(self) -> None:
+        """There is no picture any more."""
+        self._pictured = False
+
+    def say(self, line: str) -> None:
+        """Print a line of somebody else's."""
+        if not self._muted:
+            self._print(line)
 
     def close(self) -> None:
         """Print the summary."""
@@ -183,10 +203,21 @@ class PlainReporter:
     def _experiment(self, decision: Decision) -> None:
         if decision.do == "finish":
             self._finish = decision.reason
-        else:
-            self._halted = True
-            if not self._muted:
-                self._print(f"{self._header.name} is stopping: {decision.reason}")
+            return
+        self._halted = True
+        self._until = decision.data.get("until")
+        text = f"{self._header.name} is stopping: {decision.reason}"
+        if self._until is not None and self._live:
+            self._counted = self._clock()
+            text += f"; trials that have not ended in {duration(max(0.0, round(self._until - self._counted)))} are killed"
+        self.say(text)
+
+    def _count_down(self, until: float) -> None:
+        """Tell, whenever something happens but not too often, how long unfinished trials still have."""
+        now = self._clock()
+        if self._live and now - self._counted >= _COUNT_S and not self._pictured and now < until:
+            self._counted = now
+            self.say(f"{plural(len(self._live), 'unfinished trial')}, killed in {duration(round(until - now))}")
 
     def _ended(self, trial: int, decision: Decision) -> None:
         live = self._live.pop(trial, None) or _Live({})
@@ -246,7 +277,7 @@ class PlainReporter:
 
     def _may(self, kind: str) -> bool:
         """Whether a line of this kind may be printed now; else it is counted."""
-        if self._muted:
+        if self._muted or (self._pictured and kind != "failed"):
             return False
         now = self._clock()
         if now - self._window >= 1.0:
@@ -268,10 +299,13 @@ class PlainReporter:
         if stream is None:  # no console at all, as under pythonw
             return
         try:
-            stream.write(f"{line}\n")
-        except UnicodeEncodeError:
-            stream.write(f"{line}\n".encode(stream.encoding or "ascii", "replace").decode(stream.encoding or "ascii"))
-        stream.flush()
+            try:
+                stream.write(f"{line}\n")
+            except UnicodeEncodeError:
+                stream.write(f"{line}\n".encode(stream.encoding or "ascii", "replace").decode(stream.encoding or "ascii"))
+            stream.flush()
+        except (OSError, ValueError):  # closed, or nobody reads any more: the run has better things to do
+            self._muted = True
 
     def _id(self, trial: int) -> str:
         return trial_id_of(self._header, trial)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.errors import SpecError
-from tunesmith.resources import amounts
+from tunesmith.resources import amounts, whole_cards
 from tunesmith.trainable.class_api import Trainable
 from tunesmith.trainable.function import call_form
 
@@ -198,7 +198,7 @@ def normalise_resources(request: Any) -> dict[str, float] | None:
             ``required_resources``, or None.
 
     Raises:
-        SpecError: not a dict, or an amount that is no finite number >= 0.
+        SpecError: not a dict; an amount that is no finite number >= 0; more than one GPU, but no whole number.
 
     Example:
         >>> normalise_resources({"CPU": 2, "custom_resources": {"tpu": 1}})
@@ -206,4 +206,4 @@ def normalise_resources(request: Any) -> dict[str, float] | None:
     """
     if request is None:
         return None
-    return amounts(getattr(request, "required_resources", request), "resources")
+    return whole_cards(amounts(getattr(request, "required_resources", request), "resources"), "resources")

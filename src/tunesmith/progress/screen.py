@@ -1,0 +1,269 @@
+"""A few lines at the bottom of a terminal that are drawn anew in place, while everything printed scrolls by above them.
+
+The picture is always followed by the cursor, at the beginning of the line below it, and the cursor is never hidden: whatever ends this
+process at whatever moment leaves a usable terminal. What this process prints (``print``, ``logging``, warnings, saved references to
+``sys.stdout``) passes through here, as the stream objects themselves are intercepted; it is written as it came, above the picture.
+"""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+from tunesmith.progress.table import Line, width_of
+
+__all__ = ["TerminalScreen", "terminal"]
+
+_CALM_S = 0.05
+"""After so long without a drawing the picture is redrawn at once below what is printed; in a flood of output the next tick does it."""
+
+_LONGEST_TAIL = 4096
+
+
+def terminal(stream: Any) -> bool:
+    """Whether pictures can be drawn on ``stream``: a terminal in use by nobody else, that understands how to move the cursor."""
+    if os.name == "nt" or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        return False
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        return False  # some builders pretend to be terminals; their logs keep every line
+    try:
+        return stream.isatty() and "write" not in vars(stream) and _in_foreground(stream)
+    except (AttributeError, OSError, TypeError, ValueError):
+        return False
+
+
+def _in_foreground(stream: Any) -> bool:
+    """A job in the background leaves the terminal to the shell."""
+    try:
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # a terminal without jobs
+        return True
+
+
+class TerminalScreen:
+    """Draws pictures on a terminal.
+
+    Args:
+        stream: a text stream for which :func:`terminal` is true.
+        others: streams to the same terminal, such as ``sys.stderr``.
+        clock: seconds.
+    """
+
+    def __init__(self, stream: TextIO, others: Sequence[TextIO] = (), clock: Callable[[], float] = time.monotonic) -> None:
+        self._streams = [stream, *(other for other in others if other is not stream and _same_terminal(stream, other))]
+        self._originals: list[Callable[[str], Any]] = []
+        self._tails = [""] * len(self._streams)  # what was printed without an end of line yet
+        self._clock = clock
+        self._lock = threading.RLock()  # a signal handler may print while its own thread draws
+        self._pid = os.getpid()
+        self._busy = False
+        self._waiting: deque[tuple[int, str]] = deque()
+        self._lines: list[str] = []  # the picture as it is to be, and each line's width
+        self._widths: list[int] = []
+        self._drawn: list[int] | None = None  # widths of the lines on the terminal; None: there is no picture on it
+        self._drawn_at = float("-inf")
+        self._stale = False
+        self._suspended = False
+        self._reflows = not (os.environ.get("XTERM_VERSION") or os.environ.get("STY") or os.environ.get("TERM") == "linux")
+        self._style: Callable[[Sequence[Line]], list[str]] = _Styles(stream)
+        self.open = False
+
+    stays = False
+
+    # -- for the display -------------------------------------------------------------------------------------------------
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether the stream's encoding has no lines to draw with."""
+        return not (self._streams[0].encoding or "").lower().startswith("utf")
+
+    def space(self) -> tuple[int, int]:
+        """Columns and rows for a picture now; one of each stays free, as the cursor's."""
+        columns, rows = self._size()
+        return columns - 1, rows - 1
+
+    def start(self) -> None:
+        """From now on everything printed passes through here."""
+        for index, stream in enumerate(self._streams):
+            self._originals.append(stream.write)
+            stream.write = _Writer(self, index)  # type: ignore[method-assign]
+        self._input, builtins.input = builtins.input, self._asked
+        self.open = True
+
+    def draw(self, lines: Sequence[Line]) -> None:
+        """Show this picture instead of the one before."""
+        styled = self._style(lines)
+        with self._lock:
+            if self.open and not self._suspended and not self._busy:
+                same = self._drawn is not None and styled == self._lines and not self._stale
+                self._lines, self._widths = styled, [sum(width_of(text) for text, _ in line) for line in lines]
+                if not _in_foreground(self._streams[0]):
+                    self._drawn = None
+                elif not same:
+                    self._emit(self._up() + self._picture())
+
+    def resume(self) -> None:
+        """The run goes on: what was put aside while somebody was asked something may come back."""
+        self._suspended = False
+
+    def close(self) -> None:
+        """Take the picture away; what is printed goes its usual way again."""
+        with self._lock:
+            if not self.open:
+                return
+            while self._waiting:  # what an interrupt left
+                self._print(*self._waiting.popleft())
+            self._emit(self._erase() + "".join(self._tails))
+            self._release()
+
+    # -- what others print -----------------------------------------------------------------------------------------------
+
+    def write(self, index: int, text: str) -> int:
+        """In place of the ``write`` of stream ``index``."""
+        if os.getpid() != self._pid or not isinstance(text, str):  # a forked child has its own output, and maybe a lock that nobody holds
+            return self._originals[index](text)  # type: ignore[no-any-return]
+        with self._lock:
+            self._waiting.append((index, text))
+            if not self._busy:
+                self._busy = True
+                try:
+                    while self._waiting:
+                        self._print(*self._waiting.popleft())
+                finally:
+                    self._busy = False
+        return len(text)
+
+    def _print(self, index: int, text: str) -> None:
+        if not self.open or self._suspended:
+            self._originals[index](text)
+            return
+        complete, newline, tail = (self._tails[index] + text).rpartition("\n")
+        before, _, last = tail.rstrip("\r").rpartition("\r")  # progress bars: only what shows in the end
+        self._tails[index] = f"\r{last}" if before else tail
+        if len(tail) > _LONGEST_TAIL:
+            complete, newline, self._tails[index] = complete + newline + tail, "\n", ""
+        calm = self._clock() - self._drawn_at >= _CALM_S
+        if newline or calm:
+            redraw = calm and self._lines and _in_foreground(self._streams[0])
+            self._emit(self._erase() + complete + newline + (self._picture() if redraw else ""))
+        else:
+            self._stale = True
+
+    def _asked(self, prompt: object = "", /) -> str:
+        """In place of ``input``, which debuggers use, too: the terminal is the user's until the run goes on."""
+        if os.getpid() == self._pid:
+            with self._lock:
+                if self.open and not self._suspended:
+                    self._emit(self._erase() + "".join(self._tails))
+                    self._tails = [""] * len(self._streams)
+                    self._suspended = True
+        return self._input(prompt)
+
+    # -- drawing ---------------------------------------------------------------------------------------------------------
+
+    def _up(self) -> str:
+        """To the first line of the picture on the terminal."""
+        if self._drawn is None:
+            return "\r"
+        columns, screen = self._size()
+        height = sum(-(-max(width, 1) // columns) if self._reflows else 1 for width in self._drawn)
+        height = min(height, screen - 1)
+        return f"\r\x1b[{height}A" if height else "\r"
+
+    def _erase(self) -> str:
+        if self._drawn is None:
+            return ""
+        up, self._drawn = self._up(), None
+        return f"{up}\x1b[J"
+
+    def _picture(self) -> str:
+        columns, rows = self._size()
+        tails = [shown for tail in self._tails if (shown := _visible(tail)[: columns - 1])]
+        lines = [*tails, *self._lines][: rows - 1]
+        self._drawn = [*map(width_of, tails), *self._widths][: len(lines)]
+        self._drawn_at, self._stale = self._clock(), False
+        return "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
+
+    def _emit(self, text: str) -> None:
+        """Write it to the terminal; a terminal that is gone ends the drawing, never the run."""
+        if not text:
+            return
+        write = self._originals[0]
+        try:
+            try:
+                write(text)
+            except UnicodeEncodeError:
+                encoding = self._streams[0].encoding or "ascii"
+                write(text.encode(encoding, "replace").decode(encoding))
+            self._streams[0].flush()
+        except (OSError, ValueError):
+            self._release()
+
+    def _release(self) -> None:
+        self.open = False
+        self._drawn = None
+        for stream in self._streams:
+            mine = vars(stream).get("write")
+            if isinstance(mine, _Writer) and mine.screen is self:
+                del stream.write
+        if builtins.input == self._asked:
+            builtins.input = self._input
+
+    def _size(self) -> tuple[int, int]:
+        try:
+            columns, rows = os.get_terminal_size(self._streams[0].fileno())
+        except (OSError, ValueError):
+            columns, rows = 0, 0
+        return columns or 80, rows or 24
+
+
+class _Writer:
+    """The ``write`` of an intercepted stream; whoever has kept it can use it after the screen is closed."""
+
+    def __init__(self, screen: TerminalScreen, index: int) -> None:
+        self.screen, self.index = screen, index
+
+    def __call__(self, text: str, /) -> int:
+        return self.screen.write(self.index, text)
+
+
+class _Styles:
+    """Lines with styles -> lines with the escape codes that this terminal (and ``NO_COLOR``) asks for."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._console: Any = None
+
+    def __call__(self, lines: Sequence[Line]) -> list[str]:
+        from rich.console import Console
+        from rich.text import Text
+
+        if self._console is None:
+            self._console = Console(file=self._stream, force_jupyter=False, highlight=False, markup=False, emoji=False)
+        with self._console.capture() as captured:
+            for line in lines:
+                self._console.print(Text.assemble(*line), soft_wrap=True)
+        return captured.get().split("\n")[:-1]  # type: ignore[no-any-return]
+
+
+def _same_terminal(one: Any, other: Any) -> bool:
+    try:
+        return other.isatty() and "write" not in vars(other) and os.fstat(one.fileno()).st_rdev == os.fstat(other.fileno()).st_rdev
+    except (AttributeError, OSError, TypeError, ValueError, io.UnsupportedOperation):
+        return False
+
+
+def _visible(tail: str) -> str:
+    """An unfinished line without what a terminal would obey."""
+    last = tail.rstrip("\r").rpartition("\r")[2]
+    if "\x1b" in last:
+        from rich.text import Text
+
+        last = Text.from_ansi(last).plain
+    return "".join(letter for letter in last.expandtabs() if letter.isprintable())
