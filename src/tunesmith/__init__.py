@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         UserCodeError,
     )
     from tunesmith.experiment import Experiment
-    from tunesmith.progress import CLIReporter, JupyterNotebookReporter, ProgressReporter
+    from tunesmith.progress.reporters import CLIReporter, JupyterNotebookReporter, ProgressReporter
     from tunesmith.registry import register_env, register_trainable
     from tunesmith.resources import PlacementGroupFactory
     from tunesmith.runner import run, run_experiments
@@ -185,7 +185,7 @@ _EXPORTS = {
     "errors": "BugError ExecutorError Infeasible JournalCorrupt JournalError JournalLocked MetricError SerializationError SpaceError "
     "SpecError StorageFull TrialStopped TrialsFailed TuneError UserCodeError",
     "experiment": "Experiment",
-    "progress": "CLIReporter JupyterNotebookReporter ProgressReporter",
+    "progress.reporters": "CLIReporter JupyterNotebookReporter ProgressReporter",
     "registry": "register_env register_trainable",
     "resources": "PlacementGroupFactory",
     "runner": "run run_experiments",

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from tunesmith import errors
 
-__all__ = ["describe", "describe_exception", "is_library", "outcome_of", "user_frame"]
+__all__ = ["describe", "describe_exception", "is_library", "is_ours", "outcome_of", "user_frame"]
 
 _OWN = os.path.dirname(os.path.abspath(errors.__file__)) + os.sep
 _KITS = os.path.join(_OWN, "testing") + os.sep
@@ -67,7 +67,7 @@ def user_frame(error: BaseException) -> str:
     trace: TracebackType | None = error.__traceback__
     for frame, line in traceback.walk_tb(trace):
         file = frame.f_code.co_filename
-        if _is_ours(file):
+        if is_ours(file):
             continue
         any_ = f"{file}:{line}"
         if not is_library(file):
@@ -95,13 +95,14 @@ def _text(error: BaseException) -> str:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        one.stack[:] = [frame for frame in one.stack if not _is_ours(frame.filename)]
+        one.stack[:] = [frame for frame in one.stack if not is_ours(frame.filename)]
         todo += [other for other in (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())) if other is not None]
     return "".join(summary.format())
 
 
 @functools.cache
-def _is_ours(file: str) -> bool:
+def is_ours(file: str) -> bool:
+    """Whether a source file is this framework's."""
     return file.startswith(_OWN) and not file.startswith(_KITS)
 
 

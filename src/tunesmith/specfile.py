@@ -15,6 +15,8 @@ from typing import Any
 from tunesmith.errors import JournalCorrupt, JournalError, SpecError, StorageFull
 from tunesmith.secrets import redact
 from tunesmith.spec import ExperimentSpec
+from tunesmith.trainable.homes import by_value
+from tunesmith.trainable.serialize import blamed_config
 
 __all__ = ["FILE", "Stored", "load", "pack", "save"]
 
@@ -80,12 +82,19 @@ class Stored:
 
 
 def pack(spec: ExperimentSpec) -> Stored:
-    """What to store of an experiment, taken before it runs: a searcher at work holds the whole space, secrets and all."""
+    """What to store of an experiment, taken before it runs: a searcher at work holds the whole space, secrets and all.
+
+    Raises:
+        SerializationError: the config can't be pickled; names the value.
+    """
     config = dict(spec.space.config)
     kept = redact(config)
     removed = dict(_removed(config, kept))
     blocks = tuple(path for path, value in removed.items() if not isinstance(value, str | bytes))
-    stored = Stored(_dumps(kept), tuple(path for path in removed if path not in blocks), blocks)
+    try:
+        stored = Stored(_dumps(kept), tuple(path for path in removed if path not in blocks), blocks)
+    except Exception as error:
+        raise blamed_config(kept, error) from error
     for item in fields(spec):
         if item.name in _NOT_STORED:
             continue
@@ -137,7 +146,8 @@ def load(path: str) -> Stored:
 def _dumps(value: Any) -> bytes:
     import cloudpickle
 
-    return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    with by_value():
+        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
 
 
 def _loads(name: str, data: bytes) -> Any:

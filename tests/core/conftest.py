@@ -86,7 +86,8 @@ class Script:
         event.at = self.now
         late = self.state.late
         if isinstance(event, ev.CapacityChanged):
-            self.shrunk = self.shrunk or bool(event.out) or any(event.totals.get(name, 0) < amount / UNIT for name, amount in self.state.pool.totals.items())
+            before = self.state.pool.totals.items()
+            self.shrunk = self.shrunk or bool(event.out) or any(event.totals.get(name, 0) < amount / UNIT for name, amount in before)
         self.decisions, self.commands = self.controller.handle(event)
         if self.state.late == late:
             self.records.append(Record(event, self.decisions))

@@ -76,6 +76,8 @@ def test_the_layout_of_rows() -> None:
     assert encode_event(ev.Reported(2, 1, 7, {"a": 1}, "2/c", None, ("img",), 1.0))[-1] == '[1, "2/c", null, ["img"]]'
     assert encode_event(ev.CheckpointSaved(2, 1, 7, "2/c", 1.0)) == (7, 1.0, 2, 1, 7, None, '["2/c"]')
     assert encode_event(ev.UserAction("stop", 4, 1.0)) == (12, 1.0, 4, None, None, None, '["stop"]')
+    assert encode_event(ev.CapacityChanged({"gpu": 2.0}, 3, 1.0)) == (11, 1.0, None, None, None, None, '[{"gpu": 2.0}, 3]')
+    assert encode_event(ev.CapacityChanged({"gpu": 2.0}, at=1.0, out=(1,)))[-1] == '[{"gpu": 2.0}, null, {"$t": [1]}]'
     assert encode_event(ev.TimerFired("t", 1.0)) == (10, 1.0, None, None, None, None, '["t"]')
     assert encode_decisions([]) is None
     assert encode_decisions([Decision("stop", 3, "slow")]) == '[["stop", 3, "slow", {}]]'

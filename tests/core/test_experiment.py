@@ -422,6 +422,41 @@ def test_capacity_that_goes_while_the_first_failure_ends_all(script: Any) -> Non
     assert [one.status(number) for number in range(1, 4)] == ["ERROR", "TERMINATED", "TERMINATED"]
 
 
+def test_a_quarantined_card_is_not_leased_and_comes_back(script: Any) -> None:
+    one = script(num_samples=9, totals={"cpu": 4, "gpu": 2}, resources={"gpu": 1})
+    one.begin(2)
+    one.feed(ev.CapacityChanged({"cpu": 4, "gpu": 2}, out=(0,)))  # what the tenant of card 0 leaves is found before its end is told
+    assert one.end(0) == []
+    assert suggests(one.end(1)) == [(1, 2)]
+    one.begin()
+    assert one.trial(2).gpus == ((1, 1.0),)
+    assert suggests(one.feed(ev.CapacityChanged({"cpu": 4, "gpu": 2}))) == [(1, 3)]
+    one.begin()
+    assert one.trial(3).gpus == ((0, 1.0),)
+
+
+def test_trials_that_no_card_is_left_for_name_the_one_that_is_out(script: Any) -> None:
+    one = script(num_samples=9, totals={"cpu": 4, "gpu": 2}, config_resources=True)
+    one.begin(1, {"cpu": 1, "gpu": 2})
+    one.suggest(resources={"cpu": 1, "gpu": 2})
+    one.feed(ev.CapacityChanged({"cpu": 4, "gpu": 2}, out=(1,)))
+    assert one.reason("end") == "asks for cpu 1, gpu 2; there is cpu 4, gpu 1 in all (GPU card 1 is quarantined)"
+    one.end(0, "worker_lost")
+    assert one.status(0) == "ERROR"
+    assert "GPU card 1 is quarantined" in one.reason("end")
+    one.begin(1, {"cpu": 1, "gpu": 1})
+
+
+def test_if_all_cards_are_out_the_experiment_ends_and_says_which(script: Any) -> None:
+    one = script(num_samples=9, totals={"cpu": 4, "gpu": 1}, resources={"gpu": 1})
+    one.begin()
+    one.feed(ev.CapacityChanged({"cpu": 4, "gpu": 1}, out=(0,)))
+    assert suggests(one.end(0)) == [(1, 1)]
+    reason = "no trial can be placed: each asks for gpu 1; there is cpu 4, gpu 0 in all (GPU card 0 is quarantined)"
+    assert one.suggest() == [cmd.Finish(reason)]
+    assert suggests(one.resume())  # with the driver that was started anew it may be clean
+
+
 def test_paused_trials_on_a_machine_that_shrank(script: Any, told: Any, takes_waiting_only: Any) -> None:
     one = script(told({(0, 1): "PAUSE"}, chosen=takes_waiting_only), num_samples=1, totals={"cpu": 4}, resources={"cpu": 4}, growing=True)
     one.begin()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.core.placement import UNIT, Pool, request_of
+from tunesmith.core.placement import UNIT, Pool, request_of, worded
 
 
 def pool_of(**totals: float) -> Pool:
@@ -110,24 +110,70 @@ def test_cards_that_vanish_while_used_come_back_used() -> None:
     assert pool.cards == [UNIT] * 3
 
 
+def test_a_card_that_is_out_is_never_leased() -> None:
+    pool, whole, half = pool_of(gpu=3), request_of({"gpu": 1}), request_of({"gpu": 0.5})
+    pool.resize({"gpu": 3}, out=[0])
+    assert pool.cards == [0, UNIT, UNIT]
+    assert pool.totals == {"gpu": 2 * UNIT}
+    assert pool.take(half) == ((1, 0.5),)
+    assert pool.take(whole) == ((2, 1.0),)
+    assert pool.room(half, 9) == 1
+    assert not pool.possible(request_of({"gpu": 3}))
+    assert not pool.oversubscribed()
+    pool.resize({"gpu": 3})
+    assert pool.take(whole) == ((0, 1.0),)
+
+
+def test_a_card_that_goes_out_while_it_is_used() -> None:
+    pool, half = pool_of(gpu=2), request_of({"gpu": 0.5})
+    one, two = pool.take(half), pool.take(half)
+    pool.resize({"gpu": 2}, out=[0, 7])
+    assert pool.out == {0}  # there is no card 7
+    assert pool.cards == [-UNIT, UNIT]
+    assert pool.oversubscribed()
+    pool.give(half, one)
+    assert not pool.fits(request_of({"gpu": 2}))
+    pool.resize({"gpu": 2})
+    assert pool.cards == [5_000, UNIT]
+    pool.give(half, two)
+    assert pool.cards == [UNIT, UNIT]
+
+
+def test_what_there_is_in_words() -> None:
+    pool = pool_of(cpu=4, gpu=4, memory=8.5 * 2**30)
+    assert pool.whole() == "cpu 4, gpu 4, memory 8.5 GiB in all"
+    pool.resize({"gpu": 4}, out=(3, 1))
+    assert pool.whole() == "gpu 2 in all (GPU cards 1, 3 are quarantined)"
+    assert pool_of().whole() == "nothing in all"
+    assert worded({"gpu": 1e-9, "cpu": 0.5}) == "cpu 0.5, gpu 1e-09"
+
+
 amounts = st.fixed_dictionaries({"cpu": st.sampled_from([0.0, 0.5, 1.0, 3.0]), "gpu": st.sampled_from([0.0, 0.1, 0.3, 0.5, 1.0, 2.0])})
-steps = st.lists(st.tuples(st.sampled_from(["take", "give", "resize"]), amounts, st.integers(0, 4)), max_size=40)
+steps = st.lists(st.tuples(st.sampled_from(["take", "give", "resize", "out"]), amounts, st.integers(0, 4)), max_size=40)
 
 
 @given(steps)
 def test_take_and_give_are_exact_inverses(plan: list[tuple[str, dict[str, float], int]]) -> None:
     pool = pool_of(cpu=4, gpu=3)
     held = []
+    size = 3
+    out: set[int] = set()
     for do, resources, number in plan:
         request = request_of(resources)
         if do == "take" and pool.fits(request):
             assert pool.possible(request)
             assert pool.room(request, 5) >= 1
             held.append((request, pool.take(request)))
+            assert all(card < size and card not in out for card, _ in held[-1][1])
         elif do == "give" and held:
             pool.give(*held.pop(number % len(held)))
         elif do == "resize":
-            pool.resize({"cpu": number, "gpu": number})
+            size, out = number, set()
+            pool.resize({"cpu": size, "gpu": size})
+        elif do == "out":
+            out = {number, number // 2}
+            pool.resize({"cpu": size, "gpu": size}, out)
+        assert pool.totals["gpu"] == sum(map(pool.capacity, range(9)))
         for name in ("cpu", "gpu"):
             assert pool.used.get(name, 0) == sum(dict(request).get(name, 0) for request, _ in held)
     for request, gpus in held:

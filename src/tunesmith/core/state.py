@@ -259,8 +259,9 @@ class State:
         parts = (
             self.settings, self.session, self.ready, trials, bytes(self.ended), sorted(self.running), list(self.paused), sorted(self.warm),
             sorted(self.held), list(self.woken), sorted(self.kinds.items()),
-            [pair for pair in queues if pair[1]], self.pool.totals, sorted(self.pool.used.items()), self.pool.cards, sorted(self.pool.out), self.slots, self.asked,
-            self.infeasible, self.exhausted, self.stopping, self.kind, self.finished, sorted(self.unseen), self.breaker,
-            sorted(self.timers.items()), sorted(self.pins.items()), sorted(self.doomed), sorted(self.counts.items()), more,
+            [pair for pair in queues if pair[1]], self.pool.totals, sorted(self.pool.used.items()), self.pool.cards,
+            sorted(self.pool.out), self.slots, self.asked, self.infeasible, self.exhausted, self.stopping, self.kind, self.finished,
+            sorted(self.unseen), self.breaker, sorted(self.timers.items()), sorted(self.pins.items()), sorted(self.doomed),
+            sorted(self.counts.items()), more,
         )  # fmt: skip
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

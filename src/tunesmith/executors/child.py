@@ -13,11 +13,13 @@ import signal
 import socket
 import sys
 import threading
+import traceback
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from tunesmith.blame import describe, outcome_of
+from tunesmith.blame import describe, is_library, is_ours, outcome_of
 from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported
 from tunesmith.errors import TrialStopped
 from tunesmith.executors.base import Assignment
@@ -35,6 +37,9 @@ __all__ = ["Orders", "Worker"]
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _GROWN = 64 << 20
 """A worker that has grown by more bytes than this is not used for another trial."""
+
+_LARGE = 1 << 20
+"""An exception of more bytes than this is told by its text alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +90,14 @@ class Worker:
         self._modules = len(sys.modules)
         self._size = _resident()
         self._guarded = True  # our own code runs: not to be interrupted
-        self._terminated = False
+        self._pid = os.getpid()
+        self._masks: dict[int, set[signal.Signals]] = {}  # thread -> the signals it had blocked before it forked
+        self._terminated: dict[str, str] | None = None  # where SIGTERM has found it
 
     def serve(self) -> None:
         """Run attempts until told to exit."""
         signal.signal(signal.SIGTERM, self._on_term)
+        os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._let_go)
         faulthandler.enable(2)
         with contextlib.suppress(_Closed):
             while True:
@@ -111,14 +119,14 @@ class Worker:
             import atexit
 
             atexit._run_exitfuncs()
+            if "logging" in sys.modules:
+                sys.modules["logging"].shutdown()
         except BaseException:
             status = 1
         finally:
+            _flush()
             if self._output is not None:
                 self._output.close()
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):
-                    stream.flush()
             os._exit(status)
 
     # -- the channel of the running attempt ------------------------------------------------------------------------------
@@ -153,8 +161,8 @@ class Worker:
 
     def _run(self, given: tuple[Any, ...], config: bytes, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None) -> None:
         assignment = Assignment(*given[:5], {}, *given[5:])
+        self._save, self._terminated = False, None
         self._current = (assignment.trial, assignment.attempt)
-        self._save = self._terminated = False
         error: BaseException | None = None
         try:
             runner = self._prepare(assignment, surroundings, variables)
@@ -164,17 +172,33 @@ class Worker:
             ended = AttemptEnded(*self._current, outcome_of(failed), describe(failed))
         else:
             before = _Before.now()
-            self._unguard()
-            ended = runner.run(assignment, self)
-            self._guarded = True
-            error = runner.error
-            if self._terminated and ended.outcome == "finished":
-                ended.outcome, ended.error = "worker_lost", {"type": "Terminated", "message": "the trial's process was sent SIGTERM"}
+            ended, error = self._attempt(runner, assignment)
         self._leave(assignment)
         spent = "" if error is not None else before.differs(self._size)
         blob = _exception(error) if error is not None else None
         self._send(encode(Kind.ENDED, *self._current, ended.outcome, ended.error, blob, spent, self._imported()))
         self._current = (-1, -1)
+
+    def _attempt(self, runner: AttemptRunner, assignment: Assignment) -> tuple[AttemptEnded, BaseException | None]:
+        """The trial's code runs in here."""
+        ended = AttemptEnded(*self._current, "finished")
+        error: BaseException | None = None
+        signal.signal(signal.SIGTERM, self._on_term)  # the one before may have set another
+        try:
+            self._unguard()
+            ended = runner.run(assignment, self)
+            self._guarded = True
+            error = runner.error
+        except TrialStopped:
+            pass  # SIGTERM came on the way in or out
+        except KeyboardInterrupt as interrupt:  # nobody but the trial's own code raises it here
+            error, ended.outcome, ended.error = interrupt, "user_error", describe(interrupt)
+        self._guarded = True
+        if os.getpid() != self._pid:
+            _leave_fork(error)
+        if self._terminated is not None and ended.outcome == "finished":
+            ended.outcome, ended.error = "worker_lost", self._terminated
+        return ended, error
 
     def _prepare(
         self, assignment: Assignment, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None
@@ -213,18 +237,33 @@ class Worker:
         self._modules = len(sys.modules)
         return found
 
-    def _on_term(self, *_: object) -> None:
+    def _on_term(self, _: int, frame: types.FrameType | None) -> None:
         """SIGTERM: unwind the trial's code, so that its ``finally`` blocks run; soon after comes SIGKILL."""
         if self._current[0] < 0:
             os._exit(128 + signal.SIGTERM)
-        again, self._terminated = self._terminated, True
-        if not (self._guarded or again):
-            raise TrialStopped("the trial was terminated")
+        if self._terminated is None:
+            self._terminated = _interrupted(frame)
+            if not self._guarded:
+                raise TrialStopped("the trial was terminated")
+
+    def _hold(self) -> None:
+        """The trial forks. A SIGTERM that its child gets before it has let go would be lost: Python forgets those that came so early."""
+        self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def _release(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(threading.get_ident()))
+
+    def _let_go(self) -> None:
+        """In a process that the trial has forked: neither our socket nor our way of ending is its."""
+        self._socket.close()
+        if signal.getsignal(signal.SIGTERM) == self._on_term:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._release()
 
     def _unguard(self) -> None:
         """The trial's code goes on; if SIGTERM came meanwhile, it unwinds."""
         self._guarded = False
-        if self._terminated:
+        if self._terminated is not None:
             raise TrialStopped("the trial was terminated")
 
     # -- the socket ------------------------------------------------------------------------------------------------------
@@ -252,12 +291,13 @@ class _Before:
     """What another trial in the same process must find as this one did."""
 
     cwd: str
+    path: list[str]
     surroundings: dict[Any, Any]
     threads: frozenset[int]
 
     @classmethod
     def now(cls) -> _Before:
-        return cls(_cwd(), environment(), frozenset(map(id, threading.enumerate())))
+        return cls(_cwd(), list(sys.path), environment(), frozenset(map(id, threading.enumerate())))
 
     def differs(self, size: int) -> str:
         """Why no other trial should run here; "" if one can."""
@@ -267,11 +307,39 @@ class _Before:
             return "it has started threads"
         if _cwd() != self.cwd:
             return "it has changed the working directory"
+        if sys.path != self.path:
+            return "it has changed sys.path"
         if environment() != self.surroundings:
             return "it has changed the environment"
         if _resident() - size > _GROWN:
             return "it has grown"
         return ""
+
+
+def _interrupted(frame: types.FrameType | None) -> dict[str, str]:
+    """The error of a trial that SIGTERM has found in ``frame``."""
+    stack = [one for one in reversed(traceback.extract_stack(frame)) if not is_ours(one.filename)]
+    found = next((one for one in stack if not is_library(one.filename)), None)
+    return {
+        "type": "Terminated",
+        "message": "the trial's process was sent SIGTERM",
+        "where": f"{found.filename}:{found.lineno}" if found is not None else "",
+        "traceback": "Traceback (most recent call last):\n" + "".join(traceback.format_list(stack[::-1])),
+    }
+
+
+def _leave_fork(error: BaseException | None) -> NoReturn:
+    """A process that the trial has forked came out of the trial's code: it ends here, and is not the trial's end."""
+    if error is not None:
+        traceback.print_exception(error)
+    _flush()
+    os._exit(0 if error is None else 1)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the trial may have put anything there
+            stream.flush()
 
 
 def _cwd() -> str:
@@ -301,5 +369,6 @@ def _resident() -> int:
 def _exception(error: BaseException) -> bytes | None:
     """The exception itself, for a driver that wants to raise it again."""
     with contextlib.suppress(Exception):
-        return pickle.dumps(error.with_traceback(None), 5)
+        blob = pickle.dumps(error.with_traceback(None), 5)
+        return blob if len(blob) <= _LARGE else None
     return None

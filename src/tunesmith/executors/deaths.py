@@ -7,12 +7,16 @@ import pickle
 import re
 import signal
 
+from tunesmith.blame import is_library, is_ours
 from tunesmith.core.events import AttemptEnded
 from tunesmith.executors.base import Assignment
 
 __all__ = ["Autopsy"]
 
-_TAIL = 4096
+_TAIL = 1 << 16
+"""Bytes of a log that are looked at: the list of extension modules at the end of a dump can be long."""
+_SHOWN = 4096
+_FAULTS = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 _FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+) in ', re.MULTILINE)
 
 
@@ -41,7 +45,7 @@ class Autopsy:
         except ValueError:
             name = f"signal {number}"
         what = f"its process {pid} was killed by {name} ({signal.strsignal(number)})"
-        return self._verdict(assignment, "worker_lost", name, what)
+        return self._verdict(assignment, "worker_lost", name, what, dumped=number in _FAULTS)
 
     def unborn(self, assignment: Assignment, why: str) -> AttemptEnded:
         """It could not be forked."""
@@ -63,13 +67,14 @@ class Autopsy:
             return None
         return error if isinstance(error, BaseException) else None
 
-    def _verdict(self, assignment: Assignment, outcome: str, kind: str, what: str) -> AttemptEnded:
+    def _verdict(self, assignment: Assignment, outcome: str, kind: str, what: str, dumped: bool = False) -> AttemptEnded:
         tail = self._last_words(assignment)
-        found = _FRAME.search(tail[tail.rfind("Current thread") :]) if "Current thread" in tail else None
-        where = f"{found['file']}:{found['line']}" if found else ""
-        return AttemptEnded(
-            assignment.trial, assignment.attempt, outcome, {"type": kind, "message": what, "where": where, "traceback": tail}
-        )
+        where = ""
+        if dumped:
+            tail = tail[max(0, tail.rfind("Fatal Python error")) :].partition("\nExtension modules: ")[0]
+            where = _users_frame(tail)
+        error = {"type": kind, "message": what, "where": where, "traceback": tail[:_SHOWN] if dumped else tail[-_SHOWN:]}
+        return AttemptEnded(assignment.trial, assignment.attempt, outcome, error)
 
     def _last_words(self, assignment: Assignment) -> str:
         if self._log is None:
@@ -80,3 +85,11 @@ class Autopsy:
                 return file.read().decode("utf-8", "replace")
         except OSError:
             return ""
+
+
+def _users_frame(dump: str) -> str:
+    """As :func:`tunesmith.blame.user_frame`, from what ``faulthandler`` has written: the innermost frame comes first there."""
+    _, _, thread = dump.rpartition("Current thread ")
+    frames = [(found["file"], f"{found['file']}:{found['line']}") for found in _FRAME.finditer(thread.partition("\n\n")[0])]
+    foreign = [(file, place) for file, place in frames if not is_ours(file)]
+    return next((place for file, place in foreign if not is_library(file)), foreign[0][1] if foreign else "")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import selectors
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterable
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import astuple
 from typing import Any
 
@@ -18,6 +20,7 @@ from tunesmith.executors.child import Orders
 from tunesmith.executors.preload import loaded
 from tunesmith.executors.surroundings import thread_variables
 from tunesmith.executors.wire import Frames, Kind, encode
+from tunesmith.trainable.homes import describe, main_module
 from tunesmith.trainable.parcel import Parcel
 
 __all__ = ["MARKER", "Forker"]
@@ -37,52 +40,70 @@ class Forker:
         excluded: packages that the template must not import.
 
     Attributes:
-        control: to be read (:meth:`receive`) when it is readable.
-        pidfd: becomes readable when the template is gone.
         pids: worker number -> pid, as long as it has not been told that the worker is gone.
         replaced: another template has taken over; this one ends with its last worker.
         forked_any: it has forked at least one worker.
+        importing: the installed package that it is importing; "" while it does not.
     """
 
     def __init__(self, parcel: Parcel, orders: Orders, excluded: Collection[str] = ()) -> None:
         self.pids: dict[int, int] = {}
         self.replaced = self.forked_any = False
+        self.importing = ""
+        self._selector: selectors.BaseSelector | None = None
+        self._waiting: deque[tuple[bytes, socket.socket | None]] = deque()
         self._token = secrets.token_hex(8)
         self._frames = Frames()
-        self.control, theirs = socket.socketpair()
+        self._control, theirs = socket.socketpair()
         environment = {**os.environ, MARKER: self._token}
         environment |= thread_variables(orders.threads, os.environ)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         arguments = [sys.executable, *flags, "-c", _CODE, str(theirs.fileno()), str(os.getpid()), *sys.path]
         try:
             self._process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, env=environment, pass_fds=[theirs.fileno()], start_new_session=True
-            )
-        except OSError as error:
-            self.control.close()
-            raise ExecutorError(f"the process that trials are forked from can't be started ({sys.executable}): {error}") from error
+                arguments, stdin=subprocess.DEVNULL, stdout=_console(sys.__stdout__), stderr=_console(sys.__stderr__), env=environment,
+                pass_fds=[theirs.fileno()], start_new_session=True,
+            )  # fmt: skip
+        except (OSError, TypeError) as error:  # TypeError: an embedded interpreter may not know its executable
+            self._control.close()
+            raise ExecutorError(
+                f"the process that trials are forked from can't be started: {error}. It is sys.executable ({sys.executable!r}) that is run: "
+                f"set it to a Python that has tunesmith installed, or use executor='inline'."
+            ) from error
         finally:
             theirs.close()
-        self.pidfd = os.pidfd_open(self._process.pid)
+        self._pidfd = os.pidfd_open(self._process.pid)
         self._send_trainable(parcel, orders, excluded)
         self.preload(loaded(dict(sys.modules), excluded))
 
+    def watch(self, selector: selectors.BaseSelector, told: Callable[[Forker], None], gone: Callable[[Forker], None]) -> None:
+        """Have ``selector`` call these (they are its keys' data): when there is something to :meth:`receive`, and when the template is gone."""
+
+        def ready(mask: int) -> None:
+            if mask & selectors.EVENT_WRITE:
+                self._flush()
+            if mask & selectors.EVENT_READ:
+                told(self)
+
+        self._selector = selector
+        selector.register(self._control, selectors.EVENT_READ, ready)
+        selector.register(self._pidfd, selectors.EVENT_READ, lambda _: gone(self))
+        self._flush()
+
     def fork(self, number: int, connection: socket.socket) -> None:
         """Ask for a worker at the other end of ``connection`` (which is closed here); FORKED or UNFORKED is the answer."""
-        with connection, contextlib.suppress(OSError):  # a template that is gone is noticed by its pidfd
-            socket.send_fds(self.control, [encode(Kind.FORK, number)], [connection.fileno()])
+        self._send(encode(Kind.FORK, number), connection)
 
     def preload(self, names: Iterable[str]) -> None:
         """Have the template import these when it has nothing else to do."""
         names = list(names)
         if names:
-            with contextlib.suppress(OSError):
-                self.control.sendall(encode(Kind.PRELOAD, names))
+            self._send(encode(Kind.PRELOAD, names))
 
     def receive(self) -> list[tuple[Kind, tuple[Any, ...]]]:
         """What the template has told; keeps :attr:`pids`."""
         try:
-            data = self.control.recv(1 << 16, socket.MSG_DONTWAIT)
+            data = self._control.recv(1 << 16, socket.MSG_DONTWAIT)
         except OSError:
             return []
         messages = self._frames.feed(data)
@@ -92,31 +113,39 @@ class Forker:
                 self.forked_any = True
             elif kind is Kind.EXITED:
                 self.pids.pop(fields[0], None)
+            elif kind is Kind.IMPORTING:
+                (self.importing,) = fields
         return messages
 
     def signal(self, number: int, what: int) -> None:
-        """Send a signal to a worker; SIGKILL goes to its whole process group. The template reaps it after it has told, so the pid is its."""
+        """Send a signal to a worker; SIGKILL goes to its whole process group."""
         pid = self.pids.get(number)
         if pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 (os.killpg if what == signal.SIGKILL else os.kill)(pid, what)
 
-    def buried(self) -> list[int]:
-        """The template is gone: end whatever it has left, and return the numbers of its workers."""
-        left = list(self.pids)
-        for number in left:
+    def kill(self) -> None:
+        """End the template by force."""
+        self._process.kill()
+
+    def bury(self) -> int:
+        """The template is gone: end whatever it has left. Returns its exit code; if a signal has killed it, the number of that, negative."""
+        for number in list(self.pids):
             self.signal(number, signal.SIGKILL)
         self.pids.clear()
         self._kill_marked()
         self.close()
-        return left
+        return self._process.returncode
 
     def close(self, patience_s: float = 2.0) -> None:
         """End the template and all its workers, at once. Idempotent."""
-        if self.pidfd < 0:
+        if self._pidfd < 0:
             return
-        with contextlib.suppress(OSError):
-            self.control.sendall(encode(Kind.QUIT))
+        if self._selector is not None:
+            self._selector.unregister(self._control)
+            self._selector.unregister(self._pidfd)
+        self._drop()
+        self._process.terminate()
         try:
             self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
@@ -125,22 +154,57 @@ class Forker:
             self._process.kill()
             self._process.wait()
             self._kill_marked()
-        self.control.close()
-        os.close(self.pidfd)
-        self.pidfd = -1
+        self._control.close()
+        os.close(self._pidfd)
+        self._pidfd = -1
 
     def _send_trainable(self, parcel: Parcel, orders: Orders, excluded: Collection[str]) -> None:
         """Through a file in memory, which can be large and is not copied again at the other end."""
         parts = [memoryview(parcel.data), *parcel.buffers]
-        main = getattr(sys.modules.get("__main__"), "__file__", None)
-        where = (os.path.abspath(main) if main else "", list(sys.argv))
+        where = (describe(main_module()), list(sys.argv))
         with open(os.memfd_create("trainable"), "wb", buffering=0) as file:
             for part in parts:
                 while part:
                     part = part[file.write(part) :]
             sizes = [part.nbytes for part in (memoryview(parcel.data), *parcel.buffers)]
             message = encode(Kind.TRAINABLE, sizes, astuple(orders), where, sorted(excluded))
-            socket.send_fds(self.control, [message], [file.fileno()])
+            with contextlib.suppress(OSError):  # a template that is gone is noticed by its pidfd
+                socket.send_fds(self._control, [message], [file.fileno()])
+
+    def _send(self, data: bytes, connection: socket.socket | None = None) -> None:
+        """Never blocks: a template that waits for us to read what it tells would wait for ever."""
+        self._waiting.append((data, connection))
+        if len(self._waiting) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._waiting:
+            data, connection = self._waiting[0]
+            files = [connection.fileno()] if connection is not None else []
+            try:
+                sent = socket.send_fds(self._control, [data], files, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError:  # a template that is gone is noticed by its pidfd
+                self._drop()
+                return
+            if connection is not None:
+                connection.close()
+            if sent < len(data):
+                self._waiting[0] = data[sent:], None
+            else:
+                self._waiting.popleft()
+        if self._selector is not None:
+            ready = self._selector.get_key(self._control)
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._waiting else 0)
+            if ready.events != wanted:
+                self._selector.modify(self._control, wanted, ready.data)
+
+    def _drop(self) -> None:
+        for _, connection in self._waiting:
+            if connection is not None:
+                connection.close()
+        self._waiting.clear()
 
     def _kill_marked(self) -> None:
         """By our marker in their environment: what has left its process group, and has no parent any more that would tell of it."""
@@ -155,3 +219,8 @@ class Forker:
                 if marked:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(int(entry), signal.SIGKILL)
+
+
+def _console(stream: Any) -> int | None:
+    """What a child gets as this stream. Where Python found none at its start, the descriptor may be any other file by now."""
+    return subprocess.DEVNULL if stream is None else None

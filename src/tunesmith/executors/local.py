@@ -21,15 +21,15 @@ from typing import Any
 
 from tunesmith.blame import describe
 from tunesmith.core.events import AttemptEnded, AttemptStarted, Event
-from tunesmith.errors import ExecutorError
+from tunesmith.errors import ExecutorError, UserCodeError
 from tunesmith.executors.base import CONTINUE, PAUSE, Assignment, ExecutorCapabilities, ExecutorSetup
 from tunesmith.executors.child import Orders
 from tunesmith.executors.deaths import Autopsy
 from tunesmith.executors.forker import Forker
 from tunesmith.executors.machine import machine_totals
 from tunesmith.executors.process import Process
-from tunesmith.executors.surroundings import Surroundings, thread_variables
-from tunesmith.executors.wire import Kind, ended, reported, saved
+from tunesmith.executors.surroundings import Surroundings, hold_standard_descriptors, thread_variables
+from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved
 from tunesmith.trainable.parcel import Parcel, pack_config, pack_trainable
 
 __all__ = ["LocalExecutor"]
@@ -52,11 +52,13 @@ class LocalExecutor:
     capabilities = ExecutorCapabilities(name="local", warm_pause=True, kill=True, isolated=True)
 
     def __init__(self) -> None:
+        hold_standard_descriptors()  # here: before the journal is opened
         self.last_error: BaseException | None = None
         self._setup: ExecutorSetup | None = None
         self._selector = selectors.DefaultSelector()
         self._wakes = -1
         self._forkers: list[Forker] = []  # the last one forks; those before it have workers still
+        self._barren = 0  # templates in a row that have died before they were of use
         self._excluded: set[str] = set()
         self._learned: set[str] = set()
         self._processes: dict[int, Process] = {}
@@ -81,6 +83,11 @@ class LocalExecutor:
         """
         if not sys.platform.startswith("linux"):
             raise ExecutorError(f"executor='local' runs on Linux; this is {sys.platform}. Use executor='inline' here.")
+        if _imported_by_multiprocessing():
+            raise ExecutorError(
+                "an experiment was to start in a child process of multiprocessing that imports your script. Put what must run only once, "
+                "such as tune.run, under: if __name__ == '__main__':"
+            )
         totals = machine_totals()
         self._setup = setup
         self._threads = max(1, int(setup.cpus))
@@ -97,6 +104,11 @@ class LocalExecutor:
         """Give it to a worker that is free and clean, or have a new one forked."""
         try:
             config = pack_config(assignment.config)
+            if len(config) > LIMIT // 2:
+                raise UserCodeError(
+                    f"the configuration of trial {assignment.trial_id} has {len(config):,} bytes when pickled, more than {LIMIT // 2:,}. "
+                    f"Hand large data to all trials once: tune.with_parameters(train, data=data)."
+                )
         except Exception as error:
             self._ready.append(AttemptEnded(assignment.trial, assignment.attempt, "user_error", describe(error)))
             return
@@ -116,8 +128,11 @@ class LocalExecutor:
         process.send(Kind.ANSWER, trial, attempt, action, mode, save)
         if action == CONTINUE:
             return
-        process.save_due = save or mode == "cold"
-        if asked and not process.save_due:
+        assert self._setup is not None
+        process.save_due = (save or mode == "cold") and self._setup.trainable.kind == "class"
+        if not asked:
+            process.told_to_end = True
+        elif not process.save_due:
             self._unwinding(process)
 
     def save(self, trial: int, attempt: int) -> None:
@@ -216,8 +231,11 @@ class LocalExecutor:
     def _heard(self, process: Process) -> None:
         for kind, fields in process.receive():
             if kind is Kind.REPORT:
-                process.asked = True
                 self._ready.append(reported(fields))
+                process.asked = not process.told_to_end
+                if process.told_to_end and not process.save_due:
+                    self._unwinding(process)
+                process.told_to_end = False
             elif kind is Kind.SAVED:
                 self._ready.append(saved(fields))
                 if process.save_due:
@@ -231,8 +249,9 @@ class LocalExecutor:
         event = ended(fields)
         blob, spent, imported = fields[4:]
         self.last_error = self._autopsy.exception(blob)
-        if process.doom:
-            event.outcome = process.doom
+        if self.last_error is not None and event.error and event.error.get("traceback"):
+            self.last_error.add_note(f"In the trial's process:\n{event.error['traceback']}")
+        self._judge(process, event)
         self._learn(imported)
         reuse = self._setup.reuse
         clean = event.outcome == "finished" and not spent and not process.gpus and self._setup.trainable.kind == "function"
@@ -261,8 +280,7 @@ class LocalExecutor:
         forker = Forker(self._parcel, self._orders, self._excluded)
         forker.preload(self._learned)
         self._forkers.append(forker)
-        self._selector.register(forker.control, selectors.EVENT_READ, lambda _: self._told(forker))
-        self._selector.register(forker.pidfd, selectors.EVENT_READ, lambda _: self._bereaved(forker))
+        forker.watch(self._selector, self._told, self._bereaved)
 
     def _told(self, forker: Forker) -> None:
         for kind, fields in forker.receive():
@@ -278,15 +296,18 @@ class LocalExecutor:
                 self._exited(process, fields[1])
             elif kind is Kind.UNFORKED:
                 self._unforked(process, fields[1])
+        if forker.forked_any:
+            self._barren = 0
         if forker.replaced and not any(process.forker is forker for process in self._processes.values()):
-            self._forget(forker)
+            self._forkers.remove(forker)
+            forker.close()
 
     def _forked(self, process: Process, pid: int) -> None:
         process.pid = pid
         if process.assignment is not None and process.ended is None:
             self._tell_start(process)
-        if process.doom:
-            process.signal(signal.SIGTERM)
+        if process.doom:  # there is nothing to unwind yet
+            process.signal(signal.SIGKILL)
 
     def _unforked(self, process: Process, why: str) -> None:
         if not why:  # this template is not to be forked any more
@@ -309,10 +330,18 @@ class LocalExecutor:
         if assignment is None:
             return
         event = process.ended or verdict(assignment)
-        if process.doom:
-            event.outcome = process.doom
+        self._judge(process, event)
         self._attempts.pop(assignment.trial, None)
         self._ready.append(event)
+
+    def _judge(self, process: Process, event: AttemptEnded) -> None:
+        """An end that was decided from here has the outcome that it was decided for."""
+        if process.doom:
+            event.outcome = process.doom
+            if event.error is not None and event.error["type"] == "SIGKILL":
+                event.error["message"] = f"its process {process.pid} did not end when it was told to, and was killed (it blocked in C code?)"
+        elif process.leaving and event.outcome == "worker_lost":
+            event.outcome, event.error = "stopped", None
 
     def _replace(self, forker: Forker, module: str, why: str) -> None:
         """Importing a module made the template unfit: another one does without."""
@@ -326,28 +355,41 @@ class LocalExecutor:
 
     def _bereaved(self, forker: Forker) -> None:
         """The template has died. Its workers did, too."""
-        if not forker.forked_any:
-            raise ExecutorError("the process that trials are forked from ended as soon as it was started; see what it printed above.")
-        self._selector.unregister(forker.control)
-        self._selector.unregister(forker.pidfd)
-        forker.buried()
+        if forker in self._forkers:
+            self._told(forker)  # what it had told before
+        if forker not in self._forkers:
+            return
+        status = forker.bury()
         self._forkers.remove(forker)
         if not self._forkers:
+            self._blame(forker, status)
             self._begin_template()
         for process in [process for process in self._processes.values() if process.forker is forker]:
-            self._gone(process, self._autopsy.orphaned)
+            if process.pid:
+                self._gone(process, self._autopsy.orphaned)
+            else:
+                process.move(self._forkers[-1])
 
-    def _forget(self, forker: Forker) -> None:
-        self._selector.unregister(forker.control)
-        self._selector.unregister(forker.pidfd)
-        self._forkers.remove(forker)
-        forker.close()
+    def _blame(self, forker: Forker, status: int) -> None:
+        """A package whose import ends the template is left out; one that ends before it has done anything may do so once."""
+        if forker.importing:
+            _log.info("%s is not imported ahead for trials: the import ended the process (status %d).", forker.importing, status)
+            self._excluded.add(forker.importing)
+        elif not forker.forked_any:
+            self._barren += 1
+            if self._barren > 1:
+                how = f"exit code {status}" if status >= 0 else signal.Signals(-status).name
+                raise ExecutorError(
+                    f"the process that trials are forked from ends as soon as it is started ({sys.executable}: {how}); see what it printed "
+                    f"above. Until it can start, use executor='inline'."
+                )
 
     # -- time ------------------------------------------------------------------------------------------------------------
 
     def _unwinding(self, process: Process) -> None:
         """It has been told to end, and was at a report: it has the grace for its ``finally`` blocks."""
         assert self._setup is not None
+        process.leaving = True
         self._alarm(process, self._setup.grace_s, signal.SIGTERM)
         self._alarm(process, self._setup.grace_s + _AFTER_TERM_S, signal.SIGKILL)
 
@@ -364,3 +406,9 @@ class LocalExecutor:
     def _woken(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wakes)
+
+
+def _imported_by_multiprocessing() -> bool:
+    """Whether this is a child that multiprocessing has spawned, while it imports the script of its parent."""
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and getattr(module.current_process(), "_inheriting", False)

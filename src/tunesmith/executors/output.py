@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 from typing import TextIO
 
 __all__ = ["Output"]
 
+_libc = ctypes.CDLL(None)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -48,6 +50,7 @@ class Output:
         for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
             with contextlib.suppress(Exception):  # the trial may have put anything there, or closed it
                 stream.flush()
+        _libc.fflush(None)  # what C code has printed
         kept = []
         for path, handle in self._files:
             if os.fstat(handle).st_size:

@@ -35,6 +35,8 @@ class Process:
         assignment: the attempt that it runs or has not yet been buried with; None while it is idle.
         launches: how many attempts it was given.
         asked: a report waits for its answer.
+        told_to_end: it was, while no report waited: it will be at its next one.
+        leaving: it was told to end, and knows.
         save_due: it was told to save before it ends.
         doom: the outcome of its attempt, decided from here.
         ended: its attempt's end, told when the process is gone.
@@ -46,7 +48,7 @@ class Process:
         self.pid = 0
         self.assignment: Assignment | None = None
         self.launches = 0
-        self.asked = self.save_due = False
+        self.asked = self.told_to_end = self.leaving = self.save_due = False
         self.doom = ""
         self.ended: Any = None
         self.gpus: tuple[tuple[int, float], ...] = ()
@@ -81,7 +83,7 @@ class Process:
         """Give it an attempt. Surroundings travel only if they are others than the last time."""
         self.assignment = assignment
         self.launches += 1
-        self.asked = self.save_due = False
+        self.asked = self.told_to_end = self.leaving = self.save_due = False
         self.gpus = assignment.gpus
         given = _without_config(assignment)
         if surroundings is self._surroundings and variables == self._variables:

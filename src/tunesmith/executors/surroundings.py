@@ -70,6 +70,16 @@ class Surroundings:
             os.environ.update(wanted)
 
 
+def hold_standard_descriptors() -> None:
+    """In a service that was started with descriptors 0, 1 or 2 closed, the next file that is opened would become one of them.
+
+    Then a child process prints into the journal, or holds its lock. So they are taken, for good.
+    """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
+
+
 def thread_variables(count: int, given: Any) -> dict[str, str]:
     """The variables that make libraries use ``count`` threads; those in ``given`` (the user's environment) are left as they are."""
     return {name: str(count) for name in THREADS if name not in given}

@@ -16,7 +16,6 @@ import selectors
 import signal
 import socket
 import sys
-import types
 import warnings
 from collections import deque
 from itertools import accumulate, pairwise
@@ -25,6 +24,7 @@ from typing import Any, NoReturn
 from tunesmith.executors import preload
 from tunesmith.executors.child import Orders, Worker
 from tunesmith.executors.wire import Frames, Kind, encode
+from tunesmith.trainable.homes import Described, set_main
 from tunesmith.trainable.parcel import unpack
 
 __all__ = ["Template", "main"]
@@ -42,20 +42,23 @@ class Template:
 
     def __init__(self, control: socket.socket, driver: int) -> None:
         self._control = control
+        self._parent = driver
         self._frames = Frames()
         self._files: deque[int] = deque()  # descriptors that came with messages, in order
         self._preload: deque[str] = deque()
         self._excluded: frozenset[str] = frozenset()
         self._devices = preload.device_files()
+        self._importing = ""
         self._spoilt = self._tidy = False
         self._parcel: tuple[memoryview, list[memoryview]] | None = None
         self._orders: Orders | None = None
-        self._main: tuple[str, list[str]] = ("", [])
+        self._main: tuple[Described, list[str]] = (("", "", "", ""), [])
         self._workers: dict[int, tuple[int, int]] = {}  # pid -> number, pidfd
         self._orphans: dict[int, int] = {}  # pid -> pidfd
         self._ended: list[tuple[int, int]] = []  # number and status of workers whose leftovers are still dying
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ, None)
+        os.set_inheritable(control.fileno(), False)
         self._driver = os.pidfd_open(driver)
         self._selector.register(self._driver, selectors.EVENT_READ, None)
 
@@ -72,14 +75,23 @@ class Template:
                         self._reap(key.data)
                 if self._preload:
                     self._import(self._preload.popleft())
+                    if not self._preload:
+                        self._announce("")
         except BaseException:
             self._kill_all()
             raise
+
+    def hang_up(self, signum: int, _: object) -> None:
+        """To end even in the middle of a long import. SIGHUP says that the thread that started us has ended: has the driver, too?"""
+        if signum == signal.SIGTERM or os.getppid() != self._parent:
+            self._quit()
 
     # -- messages --------------------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
         data, files, _, _ = socket.recv_fds(self._control, 1 << 16, 16)
+        for file in files:
+            os.set_inheritable(file, False)  # programs that a trial starts have no use for them
         self._files += files
         if not data:
             self._quit()
@@ -91,8 +103,6 @@ class Template:
                 self._take(sizes, orders, main, excluded, self._files.popleft())
             elif kind is Kind.PRELOAD:
                 self._preload += fields[0]
-            elif kind is Kind.QUIT:
-                self._quit()
 
     def _tell(self, kind: Kind, *fields: Any) -> None:
         try:
@@ -100,7 +110,7 @@ class Template:
         except OSError:
             self._quit()
 
-    def _take(self, sizes: list[int], orders: tuple[Any, ...], main: tuple[str, list[str]], excluded: list[str], file: int) -> None:
+    def _take(self, sizes: list[int], orders: tuple[Any, ...], main: tuple[Described, list[str]], excluded: list[str], file: int) -> None:
         """The trainable. Its large arrays stay in this memory: workers share it until they write to it, each to its own copy."""
         memory = memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_COPY))
         os.close(file)
@@ -112,15 +122,24 @@ class Template:
         self._excluded = frozenset(excluded)
 
     def _import(self, name: str) -> None:
-        if name.partition(".")[0] in self._excluded or name in sys.modules or self._spoilt:
+        package = name.partition(".")[0]
+        if package in self._excluded or name in sys.modules or self._spoilt:
             return
+        if package not in sys.stdlib_module_names:
+            self._announce(package)
         preload.import_quietly(name)
         self._tidy = False
         why = preload.harm(self._devices)
         if why:
             self._spoilt = True  # the driver begins another template, without this module
             self._preload.clear()
-            self._tell(Kind.SPOILED, name.partition(".")[0], why)
+            self._tell(Kind.SPOILED, package, why)
+
+    def _announce(self, package: str) -> None:
+        """If importing it is our end, the driver knows what to do without."""
+        if package != self._importing:
+            self._importing = package
+            self._tell(Kind.IMPORTING, package)
 
     # -- workers ---------------------------------------------------------------------------------------------------------
 
@@ -157,6 +176,8 @@ class Template:
         try:
             os.setpgid(0, 0)
             _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+            for one in (signal.SIGHUP, signal.SIGTERM):
+                signal.signal(one, signal.SIG_DFL)
             _prctl(_SET_CHILD_SUBREAPER, 1)
             if os.getppid() != parent:
                 os._exit(1)
@@ -165,7 +186,8 @@ class Template:
             for handle in [self._driver, *self._files, *(pidfd for _, pidfd in self._workers.values()), *self._orphans.values()]:
                 os.close(handle)
             gc.enable()
-            _fresh_main(*self._main)
+            described, sys.argv = self._main
+            set_main(described)
             import atexit
 
             atexit._clear()
@@ -238,15 +260,6 @@ def _children() -> list[int]:
         return [child.pid for child in psutil.Process().children()]
 
 
-def _fresh_main(file: str, arguments: list[str]) -> None:
-    """The driver's script is not run here; its classes come with the trainable."""
-    main = types.ModuleType("__main__")
-    if file:
-        main.__file__ = file
-    sys.modules["__main__"] = main
-    sys.argv = arguments
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -259,12 +272,17 @@ def main() -> NoReturn:
     """Entry point."""
     gc.disable()
     control, driver = int(sys.argv[1]), int(sys.argv[2])
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGCHLD):  # what the driver ignores or blocks would stay so
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _prctl(_SET_CHILD_SUBREAPER, 1)
     try:
         template = Template(socket.socket(fileno=control), driver)
     except ProcessLookupError:  # the driver is gone already
         os._exit(1)
+    for one in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(one, template.hang_up)
+    _prctl(_SET_PDEATHSIG, signal.SIGHUP)
     import cloudpickle.cloudpickle  # noqa: F401 - each worker needs it
 
     template.run()

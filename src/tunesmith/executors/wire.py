@@ -32,8 +32,9 @@ class Kind(IntEnum):
     Worker to driver: REPORT (trial, attempt, iteration, metrics, checkpoint, named, extras as bytes or None), SAVED (trial, attempt,
     iteration, checkpoint), ENDED (trial, attempt, outcome, error, exception as bytes, reason why the worker can't be used again or "",
     modules imported).
-    Driver to template: TRAINABLE (size of each part) with a file, PRELOAD (module names), FORK (worker) with a socket, QUIT ().
-    Template to driver: FORKED (worker, pid), UNFORKED (worker, why), EXITED (worker, wait status), SPOILED (module, why).
+    Driver to template: TRAINABLE (size of each part) with a file, PRELOAD (module names), FORK (worker) with a socket.
+    Template to driver: FORKED (worker, pid), UNFORKED (worker, why), EXITED (worker, wait status), SPOILED (module, why),
+    IMPORTING (package that it begins to import, "" when it has done).
     """
 
     LAUNCH = 1
@@ -46,11 +47,11 @@ class Kind(IntEnum):
     TRAINABLE = 32
     PRELOAD = 33
     FORK = 34
-    QUIT = 35
     FORKED = 48
     UNFORKED = 49
     EXITED = 50
     SPOILED = 51
+    IMPORTING = 52
 
 
 def encode(kind: Kind, *fields: Any) -> bytes:

@@ -49,7 +49,7 @@ def block(
     """
     lines: list[Line] = [
         _one_line(_ending(picture)),
-        _one_line(_head(picture, resources=False)),
+        _one_line([*_head(picture, resources=False), *_share(picture)]),
         *([(note, "")] for note in notes),
         _one_line(_best(picture)),
     ]
@@ -66,13 +66,17 @@ def block(
 def _head(picture: Picture, *, resources: bool = True) -> list[Piece]:
     pieces = [(plain(picture.name), "bold")]
     if picture.elapsed is not None:
-        pieces.append((stamp(picture.elapsed), "cyan"))
+        pieces.append((stamp(picture.elapsed), "bold"))
     pieces += [(f"{count} {status}", STYLES[status]) for status, count in picture.counts.items() if count]
     if resources:
         pieces += [(f"{_resource(name, used, total)}", "") for name, (used, total) in picture.resources.items()]
         if picture.out:
             pieces.append((f"gpu {', '.join(map(str, picture.out))} quarantined", "bold red"))
     return pieces
+
+
+def _share(picture: Picture) -> list[Piece]:
+    return [] if picture.total is None else [(f"{picture.over}/{picture.total} ended", "")]
 
 
 def _resource(name: str, used: float, total: float) -> str:
@@ -138,7 +142,7 @@ def _best(picture: Picture) -> list[Piece]:
 
 
 def _foot(picture: Picture, options: TableOptions, width: int, most: int) -> list[Line]:
-    failures = _failures(picture, min(_FAILURES, options.max_error_rows, most), width)
+    failures = _failures(picture, min(_FAILURES, options.max_error_rows, -(-most // 2)), width)
     failed = {trial_id for trial_id, _ in picture.failed[: len(failures)]}
     shown = [one for one in picture.decisions if not (one[1].partition(" ")[0] in failed and " failed" in one[1])]
     room = min(_DECISIONS, most - len(failures))

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import io
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from tunesmith.progress.table import Line
 
-__all__ = ["NotebookScreen", "html", "in_notebook"]
+__all__ = ["NotebookScreen", "html"]
 
 _COLUMNS, _ROWS = 140, 60
 _FORMAT = (
     '<pre style="white-space:pre;overflow-x:auto;line-height:normal;'
     "font-family:Menlo,'DejaVu Sans Mono',consolas,'Courier New',monospace\">{code}</pre>"
 )
-
-
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None
 
 
 def html(lines: Sequence[Line]) -> str:
@@ -56,11 +49,10 @@ class NotebookScreen:
 
     def draw(self, lines: Sequence[Line]) -> None:
         """Show these lines in place of the ones before."""
-        from IPython.display import HTML, display
-
-        picture = HTML(html(lines))
+        ipython: Any = importlib.import_module("IPython.display")  # there is one: this is a notebook
+        picture = ipython.HTML(html(lines))
         if self._handle is None:
-            self._handle = display(picture, display_id=True)
+            self._handle = ipython.display(picture, display_id=True)
         else:
             self._handle.update(picture)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.core.trial import ERROR, TERMINATED
 from tunesmith.errors import SpecError
 from tunesmith.progress.board import Board, Picture, best_of, row_of
+from tunesmith.progress.detect import in_notebook
 from tunesmith.progress.layout import block
 from tunesmith.progress.options import TableOptions
 from tunesmith.progress.table import Line
@@ -26,26 +27,32 @@ _BLOCK_S = 5.0
 class ProgressReporter:
     """Subclass it to show the progress of a run your own way; give an instance as ``progress_reporter=``.
 
-    It takes the place of the table and of the lines for starts and ends; the closing summary stays. It is asked after records were
-    committed, at most ten times a second and never for more than about a tenth of the time, and once more at the end. One that
-    raises is told once, and lines as usual take over. With ``verbose=0`` it is not called.
+    It takes the place of the table and of the lines for starts and ends; the first lines, failures and the closing summary stay. It
+    is asked after records were committed, at most ten times a second and never for more than about a tenth of the time, and once
+    more at the end. One that raises is told once, and lines as usual take over. With ``verbose=0`` it is not called.
 
     ``trials`` is a lazy, read-only sequence of all trials (see :class:`~tunesmith.Callback`); those that are over are read from the
     journal when they are looked at, so going through all of them takes time.
 
     Example:
-        >>> class Dots(ProgressReporter):
+        >>> class Last(ProgressReporter):
         ...     def should_report(self, trials, done=False):
         ...         return done
         ...     def report(self, trials, done, *sys_info):
         ...         print(f"{len(trials)} trials, the last with", trials[-1].config)
         >>> import tempfile
         >>> from tunesmith import grid_search, run
+        >>> def train(config):
+        ...     return {"score": config["x"]}
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = run(lambda config: None, config={"x": grid_search([1, 2])}, storage_path=folder, progress_reporter=Dots(), verbose=1,
-        ...             executor="inline", name="dots")  # doctest: +ELLIPSIS
+        ...     _ = run(
+        ...         train, "last", config={"x": grid_search([1, 2])}, storage_path=folder, progress_reporter=Last(), executor="inline",
+        ...         seed=1,
+        ...     )  # doctest: +ELLIPSIS
+        last begins: 2 trials, BasicVariantGenerator, FIFOScheduler, executor inline, seed 1
+        files: ...
         2 trials, the last with {'x': 2}
-        dots: 2 trials in ...
+        last: 2 trials in ... (2 TERMINATED)
         files: ...
     """
 
@@ -274,7 +281,7 @@ class JupyterNotebookReporter(TuneReporterBase):
 
     def report(self, trials: Sequence[TrialInfo], done: bool, *sys_info: str) -> None:
         """Show the table in the cell's output; outside of a notebook print it."""
-        from tunesmith.progress.notebook import NotebookScreen, in_notebook
+        from tunesmith.progress.notebook import NotebookScreen
 
         lines = self.lines(trials, done, *sys_info)
         if not in_notebook():

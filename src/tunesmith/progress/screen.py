@@ -11,55 +11,33 @@ import builtins
 import io
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
+from tunesmith.progress.detect import in_foreground
 from tunesmith.progress.table import Line, width_of
 
-__all__ = ["TerminalScreen", "terminal"]
+__all__ = ["TerminalScreen"]
 
-_CALM_S = 0.05
-"""After so long without a drawing the picture is redrawn at once below what is printed; in a flood of output the next tick does it."""
+_BURST = 10
+"""So many times between two ticks the picture is redrawn at once below what is printed; in a flood of output the next tick does it."""
 
 _LONGEST_TAIL = 4096
-
-
-def terminal(stream: Any) -> bool:
-    """Whether pictures can be drawn on ``stream``: a terminal in use by nobody else, that understands how to move the cursor."""
-    if os.name == "nt" or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-        return False
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-        return False  # some builders pretend to be terminals; their logs keep every line
-    try:
-        return stream.isatty() and "write" not in vars(stream) and _in_foreground(stream)
-    except (AttributeError, OSError, TypeError, ValueError):
-        return False
-
-
-def _in_foreground(stream: Any) -> bool:
-    """A job in the background leaves the terminal to the shell."""
-    try:
-        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # a terminal without jobs
-        return True
 
 
 class TerminalScreen:
     """Draws pictures on a terminal.
 
     Args:
-        stream: a text stream for which :func:`terminal` is true.
+        stream: a text stream for which :func:`~tunesmith.progress.detect.terminal` is true.
         others: streams to the same terminal, such as ``sys.stderr``.
-        clock: seconds.
     """
 
-    def __init__(self, stream: TextIO, others: Sequence[TextIO] = (), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: TextIO, others: Sequence[TextIO] = ()) -> None:
         self._streams = [stream, *(other for other in others if other is not stream and _same_terminal(stream, other))]
         self._originals: list[Callable[[str], Any]] = []
         self._tails = [""] * len(self._streams)  # what was printed without an end of line yet
-        self._clock = clock
         self._lock = threading.RLock()  # a signal handler may print while its own thread draws
         self._pid = os.getpid()
         self._busy = False
@@ -67,11 +45,11 @@ class TerminalScreen:
         self._lines: list[str] = []  # the picture as it is to be, and each line's width
         self._widths: list[int] = []
         self._drawn: list[int] | None = None  # widths of the lines on the terminal; None: there is no picture on it
-        self._drawn_at = float("-inf")
+        self._redrawn = 0  # times since the last tick
         self._stale = False
         self._suspended = False
         self._reflows = not (os.environ.get("XTERM_VERSION") or os.environ.get("STY") or os.environ.get("TERM") == "linux")
-        self._style: Callable[[Sequence[Line]], list[str]] = _Styles(stream)
+        self._style: Callable[[Sequence[Line]], list[str]] = _Styles()
         self.open = False
 
     stays = False
@@ -100,13 +78,14 @@ class TerminalScreen:
         """Show this picture instead of the one before."""
         styled = self._style(lines)
         with self._lock:
+            self._redrawn = 0
             if self.open and not self._suspended and not self._busy:
                 same = self._drawn is not None and styled == self._lines and not self._stale
                 self._lines, self._widths = styled, [sum(width_of(text) for text, _ in line) for line in lines]
-                if not _in_foreground(self._streams[0]):
+                if not in_foreground(self._streams[0]):
                     self._drawn = None
                 elif not same:
-                    self._emit(self._up() + self._picture())
+                    self._emit(self._picture())
 
     def resume(self) -> None:
         """The run goes on: what was put aside while somebody was asked something may come back."""
@@ -119,7 +98,7 @@ class TerminalScreen:
                 return
             while self._waiting:  # what an interrupt left
                 self._print(*self._waiting.popleft())
-            self._emit(self._erase() + "".join(self._tails))
+            self._emit((self._erase() if self._drawn else "") + "".join(f"{tail}\n" for tail in self._tails if tail))
             self._release()
 
     # -- what others print -----------------------------------------------------------------------------------------------
@@ -129,7 +108,8 @@ class TerminalScreen:
         if os.getpid() != self._pid or not isinstance(text, str):  # a forked child has its own output, and maybe a lock that nobody holds
             return self._originals[index](text)  # type: ignore[no-any-return]
         with self._lock:
-            self._waiting.append((index, text))
+            if text:
+                self._waiting.append((index, text))
             if not self._busy:
                 self._busy = True
                 try:
@@ -148,9 +128,9 @@ class TerminalScreen:
         self._tails[index] = f"\r{last}" if before else tail
         if len(tail) > _LONGEST_TAIL:
             complete, newline, self._tails[index] = complete + newline + tail, "\n", ""
-        calm = self._clock() - self._drawn_at >= _CALM_S
-        if newline or calm:
-            redraw = calm and self._lines and _in_foreground(self._streams[0])
+        if newline:
+            self._redrawn += 1
+            redraw = self._lines and self._redrawn <= _BURST and in_foreground(self._streams[0])
             self._emit(self._erase() + complete + newline + (self._picture() if redraw else ""))
         else:
             self._stale = True
@@ -167,28 +147,29 @@ class TerminalScreen:
 
     # -- drawing ---------------------------------------------------------------------------------------------------------
 
-    def _up(self) -> str:
-        """To the first line of the picture on the terminal."""
+    def _height(self) -> int:
+        """Rows between the beginning of the picture on the terminal and the cursor."""
         if self._drawn is None:
-            return "\r"
-        columns, screen = self._size()
+            return 0
+        columns, rows = self._size()
         height = sum(-(-max(width, 1) // columns) if self._reflows else 1 for width in self._drawn)
-        height = min(height, screen - 1)
-        return f"\r\x1b[{height}A" if height else "\r"
+        return min(height, rows - 1)
 
     def _erase(self) -> str:
-        if self._drawn is None:
-            return ""
-        up, self._drawn = self._up(), None
-        return f"{up}\x1b[J"
+        height = self._height()
+        self._drawn = None
+        return f"\r{_up(height)}{_cleared(height)}"
 
     def _picture(self) -> str:
+        """The codes that replace the picture on the terminal by the present one."""
         columns, rows = self._size()
+        before = self._height()
         tails = [shown for tail in self._tails if (shown := _visible(tail)[: columns - 1])]
         lines = [*tails, *self._lines][: rows - 1]
         self._drawn = [*map(width_of, tails), *self._widths][: len(lines)]
-        self._drawn_at, self._stale = self._clock(), False
-        return "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
+        self._stale = False
+        fresh = "".join(f"{line}\x1b[K\n" for line in lines)
+        return f"\r{_up(before)}{fresh}{_cleared(max(0, before - len(lines)))}"
 
     def _emit(self, text: str) -> None:
         """Write it to the terminal; a terminal that is gone ends the drawing, never the run."""
@@ -236,8 +217,7 @@ class _Writer:
 class _Styles:
     """Lines with styles -> lines with the escape codes that this terminal (and ``NO_COLOR``) asks for."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
         self._console: Any = None
 
     def __call__(self, lines: Sequence[Line]) -> list[str]:
@@ -245,11 +225,22 @@ class _Styles:
         from rich.text import Text
 
         if self._console is None:
-            self._console = Console(file=self._stream, force_jupyter=False, highlight=False, markup=False, emoji=False)
+            self._console = Console(
+                file=io.StringIO(), force_terminal=True, force_jupyter=False, highlight=False, markup=False, emoji=False
+            )
         with self._console.capture() as captured:
             for line in lines:
                 self._console.print(Text.assemble(*line), soft_wrap=True)
         return captured.get().split("\n")[:-1]  # type: ignore[no-any-return]
+
+
+def _up(rows: int) -> str:
+    return f"\x1b[{rows}A" if rows else ""
+
+
+def _cleared(rows: int) -> str:
+    """So many rows and the one below them, and back. Row by row: some terminals save a screen that is cleared as a whole."""
+    return "\x1b[2K\n" * rows + "\x1b[2K" + _up(rows)
 
 
 def _same_terminal(one: Any, other: Any) -> bool:

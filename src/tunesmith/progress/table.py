@@ -9,14 +9,14 @@ from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED
 from tunesmith.journal.rows import AUTO_KEYS
 from tunesmith.progress.board import Picture, Row
 from tunesmith.progress.options import TableOptions
-from tunesmith.progress.text import cut, duration, number, plain
+from tunesmith.progress.text import cut, number
 
 __all__ = ["STYLES", "Line", "fit", "table", "width_of"]
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with a style that ``rich`` knows ("" for none)."""
 
-STYLES = {RUNNING: "green", PAUSED: "yellow", PENDING: "dim", TERMINATED: "blue", ERROR: "bold red"}
+STYLES = {RUNNING: "green", PAUSED: "yellow", PENDING: "dim", TERMINATED: "cyan", ERROR: "bold red"}
 
 _GAP = "  "
 
@@ -78,7 +78,9 @@ def _line(columns: Sequence[_Column], index: int) -> Line:
     for position, column in enumerate(columns):
         text = _padded(column.cells[index], column, last=position == len(columns) - 1)
         line.append(((_GAP if position else "") + text, column.styles[index] if column.styles else ""))
-    return line
+    while line and not line[-1][0].strip():  # blanks at the end would wrap when the window is made narrower
+        line.pop()
+    return [*line[:-1], (line[-1][0].rstrip(), line[-1][1])] if line else line
 
 
 def _joined(cells: Sequence[tuple[str, _Column]]) -> str:
@@ -132,7 +134,8 @@ def _columns(picture: Picture, rows: Sequence[Row], options: TableOptions) -> li
 
     def add(header: str, cell: Callable[[Row], object]) -> None:
         values = [cell(row) for row in rows]
-        columns.append(_Column(number(header, longest), ["" if value is None else number(value, longest) for value in values]))
+        texts = ["" if value is None else number(value, longest) for value in values]
+        columns.append(_Column(number(header, longest), texts, left=any(isinstance(value, str) for value in values)))
 
     for name, header in _metric_columns(picture, rows, options).items():
         add(header, _metric(name))
@@ -145,7 +148,7 @@ def _columns(picture: Picture, rows: Sequence[Row], options: TableOptions) -> li
 def _metric_columns(picture: Picture, rows: Sequence[Row], options: TableOptions) -> Mapping[str, str]:
     if options.metric_columns is not None:
         return options.metric_columns
-    found = {**{name: name for name in picture.metrics}, "training_iteration": "iter", "time_total_s": "time"}
+    found = {**{name: name for name in picture.metrics}, "training_iteration": "iter", "time_total_s": "time (s)"}
     own = {name: name for row in rows for name, value in row.metrics.items() if type(value) in (int, float) and name not in AUTO_KEYS}
     more = [name for name in own if name not in found][: options.infer_limit]
     return {**found, **{name: name for name in more}}
@@ -156,16 +159,13 @@ def _metric(name: str) -> Callable[[Row], object]:
         value = row.metrics.get(name)
         if name == "training_iteration" and value is None:
             return row.iteration or None
-        if name == "time_total_s" and isinstance(value, (int, float)):
-            return duration(value)
-        return value
+        return round(value, 2) if name == "time_total_s" and isinstance(value, float) else value
 
     return cell
 
 
 def _parameter(name: str) -> Callable[[Row], object]:
     def cell(row: Row) -> object:
-        value = row.values.get(name)
-        return plain(value) if isinstance(value, str) else value
+        return row.values.get(name)
 
     return cell

@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tunesmith.testing.executor_kit import ExecutorKit
+    from tunesmith.testing.gpus import FakeMachine, FakeNvml
     from tunesmith.testing.journal_kit import JournalKit
     from tunesmith.testing.logger_kit import LoggerKit
     from tunesmith.testing.scheduler_kit import SchedulerKit
     from tunesmith.testing.searcher_kit import SearcherKit
 
-__all__ = ["ExecutorKit", "JournalKit", "LoggerKit", "SchedulerKit", "SearcherKit"]
+__all__ = ["ExecutorKit", "FakeMachine", "FakeNvml", "JournalKit", "LoggerKit", "SchedulerKit", "SearcherKit"]
 
 _HOME = {
     "ExecutorKit": "executor_kit",
+    "FakeMachine": "gpus",
+    "FakeNvml": "gpus",
     "JournalKit": "journal_kit",
     "LoggerKit": "logger_kit",
     "SchedulerKit": "scheduler_kit",

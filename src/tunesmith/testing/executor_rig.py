@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ __all__ = [
     "yields",
 ]
 
-_PATIENCE = 100
-"""Polls of a tenth of a second that may bring nothing before a test gives up."""
+_PATIENCE_S = 10.0
+"""How long nothing may happen before a test gives up."""
 
 
 class Rig:
@@ -106,11 +107,12 @@ class Rig:
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Poll until ``reached``."""
-        idle = 0
+        last = time.monotonic()
         while not reached():
             events = self.executor.poll(0.1)
-            idle = 0 if events else idle + 1
-            assert idle < _PATIENCE, f"nothing happens any more; open: {sorted(self._open)}, seen: {self.events}"
+            if events:
+                last = time.monotonic()
+            assert time.monotonic() - last < _PATIENCE_S, f"nothing happens any more; open: {sorted(self._open)}, seen: {self.events[-20:]}"
             self.handle(events)
 
     def of(self, trial: int, attempt: int = 0) -> list[Event]:

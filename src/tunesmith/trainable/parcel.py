@@ -1,34 +1,33 @@
 """Trainables and configurations on their way to another process, such that they mean the same there.
 
-* What the other process can't import by name goes by value: functions of the script, of a notebook, of test modules.
-* Classes and functions of ``__main__`` are put into the worker's ``__main__`` too, so that what the trial pickles (``torch.save`` of a
-  model) can be loaded by the script, and the other way round.
+* What the other process can't import by name goes by value, into the home that its module has there: functions of the script, of a
+  notebook, of test modules.
+* The script's classes that the trainable does not mention follow when they are asked for, so that a trial can load what the script has
+  pickled.
 * Large arrays go beside the pickle, as they are: forked workers share their memory until one writes to them.
 """
 
 from __future__ import annotations
 
-import importlib.machinery
 import io
-import os
 import pickle
-import sys
-import threading
+import struct
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith.blame import is_library
 from tunesmith.trainable.base import TrainableSpec
+from tunesmith.trainable.homes import Described, by_value, describe, home, main_module
 from tunesmith.trainable.serialize import blamed
 
 __all__ = ["Parcel", "check_picklable", "pack_config", "pack_trainable", "unpack"]
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
-_KNOWN = frozenset({"__main__", "__mp_main__", "tunesmith"})
-_registering = threading.Lock()
+_SIZE = struct.Struct("<Q")
+_LIMIT = 1 << 20
+"""A class that the trainable does not mention goes along only if it drags no more bytes with it."""
 
 
 @dataclass(slots=True)
@@ -45,17 +44,16 @@ def pack_trainable(spec: TrainableSpec) -> Parcel:
     Raises:
         SerializationError: names the captured variable that can't be pickled, its type and its size.
     """
-    buffers: list[pickle.PickleBuffer] = []
-    try:
-        data = _dump(spec, buffers)
-    except Exception as error:
-        raise blamed(spec, error) from error
-    return Parcel(data, [buffer.raw() for buffer in buffers])
+    with by_value() as homes:
+        data, buffers = _dump_trainable(spec, homes)
+        classes = pickle.dumps(_classes(homes), 5)
+    return Parcel(_joined(classes, data), [buffer.raw() for buffer in buffers])
 
 
 def check_picklable(spec: TrainableSpec) -> None:
     """Raise what :func:`pack_trainable` would raise."""
-    pack_trainable(spec)
+    with by_value() as homes:
+        _dump_trainable(spec, homes)
 
 
 def pack_config(config: dict[str, Any]) -> bytes:
@@ -68,36 +66,118 @@ def pack_config(config: dict[str, Any]) -> bytes:
         >>> unpack(pack_config({"lr": 0.1, "layers": [64, 64]}))
         {'lr': 0.1, 'layers': [64, 64]}
     """
-    return pickle.dumps((config, ()), 5) if _is_plain(config) else _dump(config, None)
+    if _is_plain(config):
+        return _joined(b"", pickle.dumps((config, ()), 5))
+    with by_value() as homes:
+        return _joined(b"", _dump(config, homes, io.BytesIO(), None))
 
 
 def unpack(data: bytes | memoryview, buffers: Sequence[Any] = ()) -> Any:
-    """What was packed; its classes and functions of ``__main__`` are in this process's ``__main__`` afterwards."""
-    thing, mains = pickle.loads(data, buffers=buffers)
-    main = sys.modules["__main__"]
-    for one in mains:
-        if getattr(main, one.__qualname__, None) is None:
-            setattr(main, one.__qualname__, one)
+    """What was packed; its classes and functions are in their homes afterwards."""
+    view = memoryview(data)
+    (size,) = _SIZE.unpack_from(view)
+    if size:
+        _follow(main_module(), pickle.loads(view[_SIZE.size : _SIZE.size + size]))
+    return _load(view[_SIZE.size + size :], buffers)
+
+
+def _joined(classes: bytes, data: bytes) -> bytes:
+    return b"".join((_SIZE.pack(len(classes)), classes, data))
+
+
+def _load(data: bytes | memoryview, buffers: Sequence[Any] = ()) -> Any:
+    thing, named = pickle.loads(data, buffers=buffers)
+    for described, name, one in named:
+        one.__qualname__ = name  # classes inside of classes have lost it
+        if "." not in name:
+            vars(home(described)).setdefault(name, one)
     return thing
 
 
-def _dump(thing: Any, buffers: list[pickle.PickleBuffer] | None) -> bytes:
+def _lookup(module: types.ModuleType, name: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        found = vars(found).get(part) if hasattr(found, "__dict__") else None
+    return found
+
+
+def _dump_trainable(spec: TrainableSpec, homes: Mapping[str, types.ModuleType]) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        return _dump(spec, homes, io.BytesIO(), buffers.append), buffers
+    except Exception as error:
+        raise blamed(spec, error) from error
+
+
+def _dump(thing: Any, homes: Mapping[str, types.ModuleType], out: Any, beside: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
     import cloudpickle
 
+    described = {name: describe(module) for name, module in homes.items()}
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        """Notes what it takes from ``__main__``."""
+        """Puts functions into the homes of their modules, and notes what has a name there."""
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, (type, types.FunctionType)) and obj.__module__ == "__main__" and obj.__qualname__.isidentifier():
-                mains.append(obj)
+            if isinstance(obj, (type, types.FunctionType)):
+                module = homes.get(obj.__module__)
+                if module is not None and _lookup(module, obj.__qualname__) is obj:
+                    named.append((described[obj.__module__], obj.__qualname__, obj))
+            elif isinstance(obj, types.ModuleType) and homes.get(obj.__name__) is obj and obj.__name__ != "__main__":
+                return home, (described[obj.__name__],), {key: value for key, value in vars(obj).items() if key != "__builtins__"}
             return super().reducer_override(obj)
 
-    mains: list[Any] = []
-    out = io.BytesIO()
-    with _by_value():
-        pickler = Pickler(out, protocol=5, buffer_callback=None if buffers is None else buffers.append)
-        pickler.dump((thing, mains))  # the tuple's first part fills the second
-    return out.getvalue()
+    named: list[tuple[Described, str, Any]] = []
+    pickler = Pickler(out, protocol=5, buffer_callback=beside)
+    pickler.globals_ref.update({id(vars(module)): _Globals(described[name]) for name, module in homes.items()})
+    pickler.dump((thing, named))  # the tuple's first part fills the second
+    return out.getvalue()  # type: ignore[no-any-return]
+
+
+class _Globals(dict[str, Any]):
+    """Stands for the globals of functions while they are pickled: elsewhere they are those of the module's home."""
+
+    def __init__(self, described: Described) -> None:
+        super().__init__()
+        self._described = described
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _globals_of, (self._described,)
+
+
+def _globals_of(described: Described) -> dict[str, Any]:
+    return vars(home(described))
+
+
+# -- classes that nobody has mentioned -----------------------------------------------------------------------------------------
+
+
+class _Short(io.BytesIO):
+    def write(self, data: Any) -> int:
+        if self.tell() + memoryview(data).nbytes > _LIMIT:
+            raise OverflowError
+        return super().write(data)
+
+
+def _classes(homes: Mapping[str, types.ModuleType]) -> dict[str, bytes]:
+    """The script's classes, each pickled for itself: one that can't be is missed only if it's asked for."""
+    main = main_module()
+    classes = {}
+    for name, value in list(vars(main).items()):
+        if isinstance(value, type) and value.__module__ == main.__name__ and value.__qualname__ == name:
+            with suppress(Exception):
+                classes[name] = _dump(value, homes, _Short(), None)
+    return classes
+
+
+def _follow(main: types.ModuleType, classes: dict[str, bytes]) -> None:
+    """Make ``main`` unpickle a class when it is first looked for."""
+
+    def look(name: str) -> Any:
+        if name not in classes:
+            raise AttributeError(f"module {main.__name__!r} has no attribute {name!r}")
+        return _load(classes.pop(name))
+
+    main.__getattr__ = look  # type: ignore[method-assign]
 
 
 def _is_plain(value: Any) -> bool:
@@ -108,74 +188,3 @@ def _is_plain(value: Any) -> bool:
     if kind is dict:
         return all(type(key) in _PLAIN and _is_plain(part) for key, part in value.items())
     return kind in (list, tuple) and all(map(_is_plain, value))
-
-
-@contextmanager
-def _by_value() -> Iterator[None]:
-    """Modules that a fresh process can't import are taken along as far as they are needed."""
-    import cloudpickle
-
-    with _registering:
-        ours = [module for module in _homeless(dict(sys.modules)) if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
-        for module in ours:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            yield
-        finally:
-            for module in ours:
-                cloudpickle.unregister_pickle_by_value(module)
-
-
-def _homeless(modules: Mapping[str, Any]) -> Iterator[types.ModuleType]:
-    for name, module in modules.items():
-        if not isinstance(module, types.ModuleType) or module.__name__ != name or name.partition(".")[0] in _KNOWN:
-            continue
-        spec = getattr(module, "__spec__", None)
-        file = getattr(module, "__file__", None)
-        if file is not None and is_library(file):
-            continue
-        if file is None and (spec is not None or name in sys.builtin_module_names):
-            continue  # built in, or a namespace package
-        if not _found(name, file):
-            yield module
-
-
-def _found(name: str, file: str | None) -> bool:
-    """Whether ``import name`` in a fresh process with our ``sys.path`` would load this very file."""
-    package, _, _ = name.rpartition(".")
-    path = getattr(sys.modules.get(package), "__path__", None) if package else None
-    if package and (path is None or not _findable(package)):
-        return False
-    spec = _spec(name, path)
-    return spec is not None and file is not None and _same(spec.origin, file)
-
-
-def _findable(package: str) -> bool:
-    module = sys.modules[package]
-    parent, _, _ = package.rpartition(".")
-    if parent and not (parent in sys.modules and _findable(parent)):
-        return False
-    return _spec(package, getattr(sys.modules.get(parent), "__path__", None) if parent else None) is not None and module is not None
-
-
-def _spec(name: str, path: Any) -> importlib.machinery.ModuleSpec | None:
-    for finder in sys.meta_path:
-        if finder.__class__.__module__.startswith("_pytest"):
-            continue  # a fresh process has no such finder
-        find = getattr(finder, "find_spec", None)
-        try:
-            found = find(name, path) if find is not None else None
-        except Exception:
-            continue  # a finder that can't say
-        if found is not None:
-            return found  # type: ignore[no-any-return]
-    return None
-
-
-def _same(one: str | None, other: str) -> bool:
-    if one is None:
-        return False
-    try:
-        return one == other or os.path.samefile(one, other)
-    except OSError:
-        return False

@@ -17,7 +17,7 @@ from typing import Any
 from tunesmith.errors import SerializationError
 from tunesmith.trainable.base import TrainableSpec
 
-__all__ = ["Captured", "blamed", "captured_sizes"]
+__all__ = ["Captured", "blamed", "blamed_config", "captured_sizes"]
 
 _DEPTH = 6
 """How far into a captured variable the culprit is looked for."""
@@ -50,6 +50,18 @@ def blamed(spec: TrainableSpec, error: Exception) -> SerializationError:
                 f"can't be pickled ({error}). Create it inside the function, or run with executor='inline'."
             )
     return SerializationError(f"The trainable {spec.name} can't be sent to a worker: {type(error).__name__}: {error}")
+
+
+def blamed_config(config: Mapping[str, Any], error: Exception) -> SerializationError:
+    """The error that says which value of a configuration can't be pickled."""
+    for key, value in config.items():
+        if not _picklable(value):
+            path, culprit = _innermost(f"config[{key!r}]", value, _DEPTH, set())
+            return SerializationError(
+                f"The config can't be sent to a worker: {path} is a {_type_name(culprit)}, which can't be pickled ({error}). Create it inside "
+                "the trainable."
+            )
+    return SerializationError(f"The config can't be sent to a worker: {type(error).__name__}: {error}")
 
 
 def _captured(spec: TrainableSpec) -> Iterator[tuple[str, Any]]:
@@ -116,8 +128,10 @@ def _names(code: types.CodeType) -> set[str]:
 
 def _by_value(thing: Any) -> bool:
     """Whether cloudpickle takes a function or class along as a whole: it can't be found by its name, or is the script's."""
+    from cloudpickle import list_registry_pickle_by_value
+
     module = sys.modules.get(getattr(thing, "__module__", None) or "")
-    if module is None or module.__name__ == "__main__":
+    if module is None or module.__name__ == "__main__" or module.__name__ in list_registry_pickle_by_value():
         return True
     found: Any = module
     for part in thing.__qualname__.split("."):
@@ -145,8 +159,9 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
         for index, part in enumerate(value):
             yield f"item {index}", part
     else:
-        for name, part in getattr(value, "__dict__", {}).items():
-            yield f"attribute {name!r}", part
+        for name in (*getattr(value, "__dict__", ()), *getattr(type(value), "__slots__", ())):
+            if hasattr(value, name):
+                yield f"attribute {name!r}", getattr(value, name)
 
 
 def _picklable(value: Any) -> bool:

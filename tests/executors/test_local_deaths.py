@@ -1,0 +1,511 @@
+"""Workers die in every way there is: the attempt ends rightly, the slot serves the next trial, nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunesmith.core.events import AttemptEnded, AttemptStarted
+from tunesmith.executors import LocalExecutor
+from tunesmith.executors.base import CONTINUE, STOP
+from tunesmith.testing.executor_rig import Rig, ended_of, note, notes_of
+from tunesmith.trainable.session import report
+
+GRACE_S = 0.15
+ACTS: dict[str, Callable[[dict[str, Any]], Any]] = {}
+
+
+def act(function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    ACTS[function.__name__] = function
+    return function
+
+
+def acts(config: dict[str, Any]) -> None:
+    ACTS[config["how"]](config)
+
+
+def family(pid: int) -> None:
+    """Name a process that the trial has made, for the test to look for."""
+    note(f"pid {pid}")
+
+
+def sleeper(**how: Any) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(["sleep", "1000"], **how)
+    family(process.pid)
+    return process
+
+
+def forked(then: Callable[[], Any]) -> int:
+    """A child process that does ``then``, and nothing of the trial's."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            then()
+        finally:
+            os._exit(0)
+    family(pid)
+    return pid
+
+
+def daemonised() -> None:
+    """A grandchild in a session of its own, whose parent is gone."""
+    os.setsid()
+    pid = os.fork()
+    if pid == 0:
+        family(os.getpid())
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        report_to_parent()
+        time.sleep(1000)
+    os._exit(0)
+
+
+PIPE: list[int] = []
+
+
+def report_to_parent() -> None:
+    os.write(PIPE[1], b"x")
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Wait at the end until a descendant has said that it's there."""
+    PIPE[:] = os.pipe()
+    yield
+    os.read(PIPE[0], 1)
+
+
+# -- what trials do -------------------------------------------------------------------------------------------------------
+
+
+@act
+def well(_config: dict[str, Any]) -> None:
+    report(pid=os.getpid(), run=os.environ["TUNESMITH_RUN"], template=os.getppid())
+
+
+@act
+def killed(_config: dict[str, Any]) -> None:
+    report(value=1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@act
+def segfaults(_config: dict[str, Any]) -> None:
+    report(value=1)
+    ctypes.string_at(0)  # the line that must be named
+
+
+@act
+def aborts(_config: dict[str, Any]) -> None:
+    os.abort()
+
+
+@act
+def exits(config: dict[str, Any]) -> None:
+    report(value=1)
+    os._exit(config["code"])
+
+
+@act
+def exits_in_a_thread(_config: dict[str, Any]) -> None:
+    thread = threading.Thread(target=sys.exit, args=(3,))
+    thread.start()
+    thread.join()
+    report(value=1)
+
+
+@act
+def eats_memory(config: dict[str, Any]) -> None:
+    most = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + config["bytes"]
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    blocks = []
+    while True:
+        blocks.append(bytearray(16 << 20))
+
+
+@act
+def dies_with_a_child(_config: dict[str, Any]) -> None:
+    forked(lambda: time.sleep(1000))
+    report(value=1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@act
+def dies_with_a_daemon(_config: dict[str, Any]) -> None:
+    with told():
+        forked(daemonised)
+    report(value=1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@act
+def leaves_things_behind(_config: dict[str, Any]) -> None:
+    sleeper()
+    sleeper(start_new_session=True)
+    sleeper(start_new_session=True, env={})
+    with told():
+        forked(daemonised)
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,), daemon=True)
+    process.start()
+    family(process.pid or 0)
+    report(value=1)
+
+
+def there(config: dict[str, Any]) -> None:
+    """Tell the test that it has come so far."""
+    os.close(os.open(config["there"], os.O_WRONLY))
+
+
+def there_when(config: dict[str, Any], state: str) -> None:
+    """Have a child tell it, as soon as the trial is in a state in which it can't."""
+    trial = os.getpid()
+
+    def watch() -> None:
+        while Path(f"/proc/{trial}/stat").read_text().rpartition(")")[2].split()[0] != state:
+            os.sched_yield()
+        there(config)
+
+    forked(watch)
+
+
+@act
+def blocks_in_c(config: dict[str, Any]) -> None:
+    report(value=1)
+    mutex = ctypes.create_string_buffer(64)
+    lock = ctypes.PyDLL(None).pthread_mutex_lock
+    lock(mutex)
+    there_when(config, "S")
+    lock(mutex)  # for ever, and with the GIL: no handler can run
+
+
+@act
+def waits_for_a_lock(config: dict[str, Any]) -> None:
+    report(value=1)
+    lock = threading.Lock()
+    lock.acquire()
+    try:
+        there(config)
+        lock.acquire()
+    finally:
+        note("finally")
+
+
+@act
+def spins(config: dict[str, Any]) -> None:
+    report(value=1)
+    try:
+        there(config)
+        while True:
+            pass  # it was here
+    finally:
+        note("finally")
+
+
+@act
+def swallows_exceptions(config: dict[str, Any]) -> None:
+    report(value=1)
+    there(config)
+    while True:
+        try:
+            report(value=1)
+        except Exception:
+            pass
+
+
+@act
+def swallows_everything(config: dict[str, Any]) -> None:
+    report(value=1)
+    told = False
+    while True:
+        with contextlib.suppress(BaseException):
+            if not told:
+                told = True
+                there(config)
+            threading.Event().wait()
+
+
+@act
+def stops_itself(config: dict[str, Any]) -> None:
+    report(value=1)
+    there_when(config, "T")
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@act
+def ignores_sigterm(config: dict[str, Any]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    report(value=1)
+    there(config)
+    while True:
+        signal.pause()
+
+
+@act
+def hangs_in_finally(config: dict[str, Any]) -> None:
+    if config.get("ignore"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        for _ in range(100):
+            report(value=1)
+    finally:
+        note("finally")
+        time.sleep(1000)
+
+
+@act
+def never_ending_thread(_config: dict[str, Any]) -> None:
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    report(value=1)
+
+
+# -- the tests -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """One executor for all: that each death leaves it usable is what is tested."""
+    executor = LocalExecutor()
+    rig = Rig(executor, acts, tmp_path_factory.mktemp("deaths"), log_to_file=("stdout.log", "stderr.log"), grace_s=GRACE_S)
+    try:
+        rig.run(0, config={"how": "well"})
+        yield rig
+    finally:
+        executor.close()
+    assert marked(rig.reports(0)[0].metrics["run"]) == set()
+
+
+class Story:
+    """One trial of the shared executor, and what came of it."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.trial = next(TRIALS)
+        self.trial_dir = str(rig.folder / f"trial_{self.trial}")
+
+    def tell(self, how: str, **config: Any) -> AttemptEnded:
+        """Run it to its end."""
+        return ended_of(self.rig.run(self.trial, config={"how": how, **config}))
+
+    def begin(self, how: str, **config: Any) -> None:
+        """Run it until it says that it is there."""
+        place = self.rig.folder / f"there_{self.trial}"
+        os.mkfifo(place)
+        self.rig.launch(self.trial, config={"how": how, "there": str(place), **config})
+        self.rig.until(lambda: bool(self.rig.reports(self.trial)))
+        os.close(os.open(place, os.O_RDONLY))  # returns when the trial has opened it, too
+
+    def killed(self, how: str, outcome: str = "timeout") -> AttemptEnded:
+        """Run it until it is there, and kill it."""
+        self.begin(how)
+        self.rig.executor.kill(self.trial, 0, outcome)
+        self.rig.finish()
+        return ended_of(self.rig.of(self.trial))
+
+    @property
+    def family(self) -> list[int]:
+        return [int(line.split()[1]) for line in notes_of(self.trial_dir) if line.startswith("pid ")]
+
+
+TRIALS = iter(range(1, 1000))
+
+
+@pytest.fixture
+def story(shared: Rig) -> Iterator[Story]:
+    """Afterwards: everything that the trial made is gone, and the next trial runs well."""
+    shared.decide = lambda _: (CONTINUE, "", False)
+    story = Story(shared)
+    yield story
+    shared.decide = lambda _: (CONTINUE, "", False)
+    events = shared.of(story.trial)
+    assert [type(event) for event in events[:1]] == [AttemptStarted]
+    gone(*story.family)
+    again = next(TRIALS)
+    assert ended_of(shared.run(again, config={"how": "well"})).outcome == "finished"
+    (last,) = shared.reports(again)
+    assert marked(last.metrics["run"]) == {last.metrics["pid"], last.metrics["template"]}
+
+
+def alive(pid: int) -> bool:
+    """Not a zombie, either."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def gone(*pids: int) -> None:
+    assert [pid for pid in pids if alive(pid)] == []
+
+
+def marked(run: str) -> set[int]:
+    """Living processes of this template, by its marker in their environment."""
+    found = set()
+    for place in Path("/proc").iterdir():
+        if place.name.isdecimal():
+            with contextlib.suppress(OSError):
+                if f"TUNESMITH_RUN={run}".encode() in (place / "environ").read_bytes().split(b"\0") and alive(int(place.name)):
+                    found.add(int(place.name))
+    return found
+
+
+def line_of(function: Callable[..., Any], text: str) -> str:
+    lines = Path(function.__code__.co_filename).read_text().splitlines()
+    start = function.__code__.co_firstlineno
+    at = next(number for number, line in enumerate(lines[start:], start + 1) if text in line)
+    return f"{function.__code__.co_filename}:{at}"
+
+
+def error_of(ended: AttemptEnded) -> dict[str, str]:
+    assert ended.error is not None
+    assert set(ended.error) == {"type", "message", "where", "traceback"}
+    return ended.error
+
+
+def test_sigkill(story: Story) -> None:
+    ended = story.tell("killed")
+    assert (ended.outcome, error_of(ended)["type"]) == ("worker_lost", "SIGKILL")
+    assert "was killed by SIGKILL" in error_of(ended)["message"]
+    assert len(story.rig.reports(story.trial)) == 1
+
+
+def test_segfault_names_the_users_own_line(story: Story) -> None:
+    ended = story.tell("segfaults")
+    error = error_of(ended)
+    assert (ended.outcome, error["type"]) == ("worker_lost", "SIGSEGV")
+    assert error["where"] == line_of(segfaults, "string_at(0)")
+    assert error["traceback"].startswith("Fatal Python error: Segmentation fault")
+
+
+def test_segfault_with_many_extension_modules_and_an_earlier_one(story: Story) -> None:
+    """The dump's list of extension modules can be long, and stderr.log holds what earlier attempts have left."""
+    log = Path(story.trial_dir, "stderr.log")
+    log.parent.mkdir()
+    log.write_text('Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n  File "/old.py", line 7 in old\n')
+    story.rig.seen = lambda event: None
+    assert error_of(story.tell("segfaults"))["where"] == line_of(segfaults, "string_at(0)")
+
+
+def test_sigkill_is_not_blamed_on_an_earlier_segfault(story: Story) -> None:
+    log = Path(story.trial_dir, "stderr.log")
+    log.parent.mkdir()
+    log.write_text('Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n  File "/old.py", line 7 in old\n')
+    assert error_of(story.tell("killed"))["where"] == ""
+
+
+def test_abort(story: Story) -> None:
+    ended = story.tell("aborts")
+    assert (ended.outcome, error_of(ended)["type"]) == ("worker_lost", "SIGABRT")
+    assert error_of(ended)["where"] == line_of(aborts, "os.abort()")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_exit_in_the_middle(story: Story, code: int) -> None:
+    ended = story.tell("exits", code=code)
+    assert (ended.outcome, error_of(ended)["type"]) == ("user_error", "ProcessExit")
+    assert f"exit code {code}" in error_of(ended)["message"]
+
+
+def test_sys_exit_in_a_thread_is_the_end_of_that_thread(story: Story) -> None:
+    assert story.tell("exits_in_a_thread").outcome == "finished"
+    assert len(story.rig.reports(story.trial)) == 1
+
+
+def test_memory_error(story: Story) -> None:
+    ended = story.tell("eats_memory", bytes=100 << 20)
+    assert (ended.outcome, error_of(ended)["type"]) == ("oom_ram", "MemoryError")
+    assert error_of(ended)["where"] == line_of(eats_memory, "bytearray(16")
+
+
+@pytest.mark.parametrize("how", ["dies_with_a_child", "dies_with_a_daemon"])
+def test_a_child_that_lives_on_does_not_hide_the_death(story: Story, how: str) -> None:
+    assert story.tell(how).outcome == "worker_lost"
+    assert len(story.family) == (1 if how == "dies_with_a_child" else 2)
+
+
+def test_what_a_trial_leaves_behind_is_gone(story: Story) -> None:
+    assert story.tell("leaves_things_behind").outcome == "finished"
+    assert len(story.family) == 6
+
+
+@pytest.mark.parametrize(
+    ("how", "unwinds"),
+    [
+        ("blocks_in_c", False),
+        ("waits_for_a_lock", True),
+        ("spins", True),
+        ("swallows_exceptions", None),
+        ("swallows_everything", False),
+        ("stops_itself", False),
+        ("ignores_sigterm", False),
+    ],
+)
+def test_kill(story: Story, how: str, unwinds: bool | None) -> None:
+    """At the latest when the grace is over; ``finally`` blocks run where Python can."""
+    began = time.monotonic()
+    ended = story.killed(how)
+    assert ended.outcome == "timeout"
+    if unwinds is not None:
+        assert ("finally" in notes_of(story.trial_dir)) is unwinds
+    assert time.monotonic() - began < GRACE_S + 2
+    if unwinds is False:
+        assert "did not end" in error_of(ended)["message"]
+
+
+def test_where_a_killed_trial_was(story: Story) -> None:
+    error = error_of(story.killed("spins"))
+    assert error["where"] in (line_of(spins, "while True"), line_of(spins, "it was here"))
+    assert "in spins" in error["traceback"] and "child.py" not in error["traceback"]
+
+
+def test_terminated_by_somebody_else(story: Story) -> None:
+    """Its ``finally`` blocks run, and the loss of a worker is retried."""
+    rig = story.rig
+    story.begin("waits_for_a_lock")
+    os.kill(rig.of(story.trial)[0].info["pid"], signal.SIGTERM)
+    rig.finish()
+    ended = ended_of(rig.of(story.trial))
+    assert (ended.outcome, error_of(ended)["type"]) == ("worker_lost", "Terminated")
+    assert notes_of(story.trial_dir) == ["finally"]
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_a_stop_whose_finally_hangs_is_a_stop(story: Story, ignore: bool) -> None:
+    story.rig.decide = lambda _: (STOP, "", False)
+    ended = story.tell("hangs_in_finally", ignore=ignore)
+    assert ended.outcome == "stopped"
+    assert notes_of(story.trial_dir) == ["finally"]
+
+
+def test_a_stop_that_came_before_its_report_is_bounded_too(story: Story) -> None:
+    story.rig.decide = lambda _: None
+    story.rig.launch(story.trial, config={"how": "hangs_in_finally"})
+    story.rig.executor.answer(story.trial, 0, STOP)
+    story.rig.finish()
+    assert ended_of(story.rig.of(story.trial)).outcome == "stopped"
+
+
+def test_a_paused_function_whose_finally_hangs_is_bounded_too(story: Story) -> None:
+    story.rig.decide = lambda _: ("pause", "cold", False)
+    assert story.tell("hangs_in_finally").outcome == "stopped"
+
+
+def test_a_thread_that_never_ends_does_not_keep_the_slot(story: Story) -> None:
+    assert story.tell("never_ending_thread").outcome == "finished"
+
+
+def test_killed_before_it_was_forked(story: Story) -> None:
+    story.rig.launch(story.trial, config={"how": "ignores_sigterm"})
+    story.rig.executor.kill(story.trial, 0, "silent")
+    story.rig.finish()
+    assert ended_of(story.rig.of(story.trial)).outcome == "silent"
