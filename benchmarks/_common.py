@@ -3,9 +3,9 @@
 Ours and the peer's are measured in one run, turn by turn, so that a busy machine slows both; what counts is the ratio of the medians.
 Each measurement runs in a process of its own, because warm caches, loaded modules and a grown heap belong to whoever made them.
 
-What measurements write stays until everything is measured. ext4 does not give an inode out again for a minute after its file was deleted: where thousands
-were just deleted, making a file is a search for one that was not, and takes 20 times as long. Benchmarks that tidied up after each
-repetition would measure that in all but the first.
+What measurements write stays until everything is measured. ext4 does not give an inode out again for a minute or so after its file was
+deleted: where thousands were just deleted, making a file begins with a search for one that was not, and takes 20 times as long.
+Benchmarks that tidied up after each repetition would measure that in all but the first.
 """
 
 from __future__ import annotations

@@ -19,14 +19,13 @@ __all__ = ["Channel", "bare_forks", "ray_tune", "serve"]
 _LENGTH = struct.Struct("<I")
 
 
-def ray_tune(trainable: Callable[[dict[str, Any]], None], trials: int, *, reuse: bool, start: bool = True) -> tuple[float, list[float]]:
-    """Runs trials with Ray Tune.
+def ray_tune(trainable: Callable[[dict[str, Any]], None], trials: int, *, reuse: bool) -> tuple[float, list[float]]:
+    """Runs trials with Ray Tune, on a cluster of this machine that is up before the clock runs.
 
     Args:
         trainable: Ray's kind of training function.
         trials: how many.
         reuse: whether its actors serve several trials.
-        start: begin the cluster of this machine before the clock runs, if it has not been begun.
 
     Returns:
         Seconds that it took, and when each result came, in seconds from the beginning.
@@ -39,7 +38,7 @@ def ray_tune(trainable: Callable[[dict[str, Any]], None], trials: int, *, reuse:
             times.append(time.perf_counter() - begin)
 
     times: list[float] = []
-    if start and not ray.is_initialized():
+    if not ray.is_initialized():
         ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
     tuner = tune.Tuner(
         trainable,
@@ -68,7 +67,7 @@ class Channel:
 
     def receive(self) -> list[tuple[Any, ...]]:
         """What has come; waits for at least one message. None left: the other side is gone."""
-        found = []
+        found: list[tuple[Any, ...]] = []
         while not found:
             data = self._socket.recv(65536)
             if not data:

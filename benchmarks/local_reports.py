@@ -50,7 +50,6 @@ def ray() -> dict[str, float]:
         for step in range(RAY_REPORTS):
             tune.report({"loss": config["x"] / (step + 1)})
 
-    ray_tune(lambda config: objective(config), 1, reuse=True)
     _, times = ray_tune(objective, TRIALS, reuse=True)
     return {"reports/s": (len(times) - 1) / (times[-1] - times[0])}  # its slow start is in first_result.py
 

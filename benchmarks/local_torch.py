@@ -1,7 +1,7 @@
 """Trials a second with a process of its own for each, where each builds a small torch model and takes 50 steps of an optimiser.
 
-Counted from the third trial on: the first two import what the optimiser needs at its first use, and the template learns it from them. Beside
-it: bare forks of a process that has imported torch, two at a time, as it is, and with those modules imported before.
+Counted from the third trial on: the first two import what the optimiser needs at its first use, and the template learns it from them.
+Beside it: bare forks of a process that has imported torch, two at a time, as it is, and with those modules imported before.
 """
 
 from __future__ import annotations

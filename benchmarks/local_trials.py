@@ -7,6 +7,7 @@ the answer and tell that they have ended. It keeps no journal, writes no files a
 from __future__ import annotations
 
 import random
+
 from _common import Row, main, measure, peer, scratch, stopwatch
 from _peers import Channel, ray_tune, serve
 
@@ -26,7 +27,15 @@ def ours(trials: int = TRIALS) -> dict[str, float]:
     folder = scratch()
     with stopwatch() as elapsed:
         tune.run(
-            objective, config=space, num_samples=trials, metric="loss", mode="min", executor="local", seed=1, verbose=0, storage_path=str(folder)
+            objective,
+            config=space,
+            num_samples=trials,
+            metric="loss",
+            mode="min",
+            executor="local",
+            seed=1,
+            verbose=0,
+            storage_path=str(folder),
         )
         seconds = elapsed()
     return {"trials/s": trials / seconds}

@@ -25,16 +25,16 @@ def run(objective: Callable[[dict[str, Any]], None], trials: int, at_once: int, 
     import tunesmith as tune
 
     os.environ["TUNESMITH_NUM_CPUS"] = str(at_once)
+    folder = scratch()
     with stopwatch() as elapsed:
-        tune.run(objective, num_samples=trials, executor="local", verbose=0, storage_path=str(scratch()), **options)
-        seconds = elapsed()
-    return seconds
+        tune.run(objective, num_samples=trials, executor="local", verbose=0, storage_path=str(folder), **options)
+    return elapsed()
 
 
 def short() -> dict[str, float]:
     import tunesmith as tune
 
-    def objective(config: dict[str, Any]) -> None:
+    def objective(_: dict[str, Any]) -> None:
         time.sleep(1)
         tune.report(loss=1.0)
 
@@ -44,7 +44,7 @@ def short() -> dict[str, float]:
 def reporters() -> dict[str, float]:
     import tunesmith as tune
 
-    def objective(config: dict[str, Any]) -> None:
+    def objective(_: dict[str, Any]) -> None:
         for step in range(REPORTS):
             time.sleep(PAUSE)
             tune.report(loss=step)
@@ -70,7 +70,7 @@ def many() -> dict[str, float]:
                 self.largest = max(map(private_mb, self.processes))
                 gate.touch()
 
-    def objective(config: dict[str, Any]) -> None:
+    def objective(_: dict[str, Any]) -> None:
         tune.report(loss=1.0)
         while not gate.exists():
             time.sleep(1)

@@ -362,4 +362,3 @@ class Drive:
         if (left := self.journal.waiting()) is not None:
             waits.append(left)
         return min(waits, default=None)
-

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["failure_text", "perform", "rerun_command"]
 
 
-def perform(spec: ExperimentSpec) -> ExperimentAnalysis:
+def perform(spec: ExperimentSpec, ended: list[Finished] | None = None) -> ExperimentAnalysis:
     """Drive a validated experiment to its end.
+
+    Args:
+        ended: gets how it ended, also where that is raised.
 
     Raises:
         MetricError: the metric was never reported.
@@ -40,11 +43,13 @@ def perform(spec: ExperimentSpec) -> ExperimentAnalysis:
             _clear(spec.path)
         raise
     except (KeyboardInterrupt, SystemExit) as error:
-        what = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SystemExit"
-        logging.getLogger("tunesmith").warning("broken off by %s. What was reported is kept; to go on: %s.", what, _again(spec))
+        by = " by Ctrl-C" if isinstance(error, KeyboardInterrupt) else ""
+        logging.getLogger("tunesmith").warning("broken off%s. What was reported is kept; to go on: %s.", by, _again(spec))
         raise
     except StorageFull as error:
         raise StorageFull(f"{error} To go on: {_again(spec)}.") from error.__cause__
+    if ended is not None:
+        ended.append(finished)
     analysis = ExperimentAnalysis(finished.path, resolve=finished.resolve)
     _conclude(spec, finished, analysis)
     return analysis

@@ -66,8 +66,9 @@ class Interrupts:
         """Handle SIGINT and SIGTERM from here on."""
         if threading.current_thread() is not threading.main_thread():
             return
-        self._speaker = threading.Thread(target=self._speak, name="tunesmith-interrupts", daemon=True)
-        self._speaker.start()
+        speaker = threading.Thread(target=self._speak, name="tunesmith-interrupts", daemon=True)
+        speaker.start()
+        self._speaker = speaker
         self._active = True
         _installed.append(self)
         for number in _NAMES:
@@ -90,10 +91,10 @@ class Interrupts:
     def restore(self) -> None:
         """Put back what was there before, where nobody else has put something in the place of ours. Idempotent."""
         self._give_back()
-        speaker, self._speaker = self._speaker, None
-        if speaker is not None:
-            self._lines.put(None)
-            speaker.join(_SAME_S)
+        self._lines.put(None)
+        if self._speaker is not None:
+            self._speaker.join(_SAME_S)
+            self._speaker = None
 
     @property
     def exit_code(self) -> int:

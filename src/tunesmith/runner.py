@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from tunesmith.spec import DRAIN_S
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis
     from tunesmith.callback import Callback
+    from tunesmith.execute import Finished
 
 __all__ = ["run", "run_experiments"]
 
@@ -144,8 +146,7 @@ def run(
     """
     given = {key: value for key, value in locals().items() if key not in ("legacy", "run_or_experiment")}
     settle("run()", legacy, given)
-    trainable, given = _unwrap(run_or_experiment, given)
-    return perform(build(trainable, **_present(given)))
+    return _run(run_or_experiment, given)
 
 
 def run_experiments(
@@ -171,7 +172,7 @@ def run_experiments(
         legacy: as for :func:`run`; ``concurrent`` is accepted with one logged line.
 
     Returns:
-        The trials of all experiments.
+        The trials of all experiments; after Ctrl-C, of those that had begun.
 
     Raises:
         SpecError: an argument is wrong; experiments before the wrong one may have been run.
@@ -191,16 +192,25 @@ def run_experiments(
     settle("run_experiments()", legacy, {**common, "scheduler": scheduler, "search_alg": search_alg})
     trials: list[Any] = []
     failures: list[TrialsFailed] = []
-    common.pop("raise_on_failed_trial")
-    for experiment in experiments_from(experiments):
+    ended: list[Finished] = []
+    waiting = experiments_from(experiments)
+    while waiting and not (ended and ended[-1].kind == "drain"):
         own = {"scheduler": copy.deepcopy(scheduler), "search_alg": copy.deepcopy(search_alg)}
         try:
-            trials += run(experiment, raise_on_failed_trial=raise_on_failed_trial, **own, **common).trials
+            trials += _run(waiting.pop(0), {**_DEFAULTS, **common, **own}, ended).trials
         except TrialsFailed as error:
             failures.append(error)
+    if waiting:  # Ctrl-C is meant for all of them
+        names = ", ".join(experiment.name for experiment in waiting)
+        logging.getLogger("tunesmith").warning("not begun: %s; to go on with all: the same again with resume='AUTO'.", names)
     if failures:
         raise TrialsFailed("\n".join(map(str, failures)), [trial for error in failures for trial in error.trials])
     return trials
+
+
+def _run(run_or_experiment: Any, given: dict[str, Any], ended: list[Finished] | None = None) -> ExperimentAnalysis:
+    trainable, given = _unwrap(run_or_experiment, given)
+    return perform(build(trainable, **_present(given)), ended)
 
 
 def _unwrap(given: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -255,4 +265,5 @@ def _checkpoint(config: Any, **separate: Any) -> CheckpointConfig:
     )
 
 
-_DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(run).parameters.items()}
+_DEFAULTS = {name: parameter.default for name, parameter in list(inspect.signature(run).parameters.items())[1:-1]}
+"""Of the arguments of :func:`run`, but for the first (what to run) and the last (those of older releases)."""

@@ -117,9 +117,9 @@ def test_low(picture: Picture) -> None:
 
 
 def test_a_drain_shows_a_countdown_first(picture: Picture) -> None:
-    picture.ending, picture.until = "interrupted by Ctrl-C", 12.4
-    assert texts(frame(picture, TableOptions(), 100, 30))[0] == "stopping: 3 unfinished trials killed in 12 s  interrupted by Ctrl-C"
-    assert texts(frame(picture, TableOptions(), 45, 30))[:2] == ["stopping: 3 unfinished trials killed in 12 s", "interrupted by Ctrl-C"]
+    picture.ending, picture.until, picture.active = "interrupted by Ctrl-C", 12.4, 3
+    assert texts(frame(picture, TableOptions(), 100, 30))[0] == "stopping: 3 running trials killed in 12 s  interrupted by Ctrl-C"
+    assert texts(frame(picture, TableOptions(), 45, 30))[:2] == ["stopping: 3 running trials killed in 12 s", "interrupted by Ctrl-C"]
     assert "left" not in "".join(texts(frame(picture, TableOptions(), 100, 30)))
     picture.until = None
     assert texts(frame(picture, TableOptions(), 100, 30))[0] == "stopping  interrupted by Ctrl-C"

@@ -90,7 +90,7 @@ def test_it_ticks_while_nothing_happens(rig: Rig) -> None:
     for rig.now, left in ((3605.0, 25), (3629.0, 1), (3640.0, 0)):
         lines = rig.lines()
         assert lines[2] == "digits is stopping: interrupted by Ctrl-C; trials that have not ended in 25 s ar"
-        assert lines[4] == f"stopping: 1 unfinished trial killed in {left} s  interrupted by Ctrl-C"
+        assert lines[4] == f"stopping: 1 running trial killed in {left} s  interrupted by Ctrl-C"
 
 
 @pytest.mark.parametrize(("verbose", "said"), [(1, 0), (2, 3), (3, 5)])
@@ -221,6 +221,15 @@ def test_a_thread_of_its_own_draws(header: Header, story: Any) -> None:
     assert all(slate.drawn.acquire(timeout=10) for _ in range(3))
     reporter.close()
     assert not any(thread.name == "tunesmith-progress" for thread in threading.enumerate())
+
+
+def test_a_bug_in_the_folding_stops_the_drawing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.tale.start(0)
+    rig.reporter.refresh()
+    with pytest.raises(KeyError):
+        rig.tale.tell(ev.AttemptEnded(0, 0, "finished"), Decision("end", 0, "no status"))
+    assert "write" not in vars(rig.terminal.out)
+    assert rig.terminal.lines() == HEAD
 
 
 def test_no_more_pictures_than_were_asked_for(header: Header) -> None:

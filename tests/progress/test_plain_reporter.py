@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any
 
 import pytest
@@ -242,3 +243,78 @@ def test_memory_does_not_grow_with_ended_trials() -> None:
     for number in range(50):
         console.trial(number, acc=0.5)
     assert console.reporter._live == {}
+
+
+def test_a_drain_says_how_long_trials_still_have() -> None:
+    console = Console()
+    for number in range(3):
+        console.tell(ev.Suggested(number, {}), Decision("launch", number))
+    console.new()
+    console.now = 10.0
+    console.tell(ev.StopRequested("x", True), Decision("halt", None, "interrupted by Ctrl-C", {"kind": "drain", "until": 40.0}))
+    assert console.new() == ["digits is stopping: interrupted by Ctrl-C; trials that have not ended in 30 s are killed"]
+    for number, console.now, said in ((0, 12.0, []), (1, 21.4, ["19 s left until running trials are killed"]), (2, 30.0, [])):
+        console.tell(ev.AttemptEnded(number, 0, "stopped"), Decision("end", number, "", {"status": "TERMINATED", "outcome": "stopped"}))
+        assert console.new()[1:] == said
+
+
+def test_nobody_counts_down_for_nobody() -> None:
+    console = Console()
+    console.new()
+    console.tell(ev.StopRequested("x", True), Decision("halt", None, "SIGTERM", {"kind": "drain", "until": 40.0}))
+    assert console.new() == ["digits is stopping: SIGTERM"]
+
+
+def test_beside_a_picture_only_what_must_stay_is_told() -> None:
+    for verbose, told in ((1, 1), (2, 6)):
+        console = Console(verbose=verbose, pictured=True)
+        assert len(console.new()) == 2
+        console.trial(0, acc=0.5)
+        console.failure(1)
+        console.tell(ev.Suggested(2, {}), Decision("launch", 2), Decision("retry", 2, "lost", {"charge": True}))
+        assert len(console.new()) == told
+        console.reporter.alone()
+        console.trial(3, acc=0.5)
+        assert len(console.new()) == verbose + 1
+
+
+class Broken(io.StringIO):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+        self.attempts = 0
+
+    def write(self, text: str) -> int:
+        self.attempts += 1
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "gone"), ValueError("I/O operation on closed file")])
+def test_nobody_reads_any_more(error: Exception) -> None:
+    console = Console()
+    console.reporter._stream = stream = Broken(error)
+    console.trial(0, acc=0.5)
+    console.reporter.close()
+    assert stream.attempts == 1
+
+
+def test_no_console_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console()
+    console.reporter._stream = None
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        console.trial(0, acc=0.5)
+        console.reporter.close()
+
+
+def test_values_cannot_command_the_terminal() -> None:
+    console = Console(show=lambda values: {"text": "\x1b[2J\x07two\nlines"})
+    console.new()
+    console.trial(0, acc=0.5)
+    assert console.lines()[0] == "trial 3f2ab_00000 started: text=?[2J?two lines"
+
+
+def test_a_run_that_never_began_needs_no_summary() -> None:
+    stream = io.StringIO()
+    PlainReporter(HEADER, "/runs/digits", stream=stream).close()
+    assert stream.getvalue() == ""

@@ -76,7 +76,8 @@ class Worker:
     def __init__(self, connection: socket.socket, trainable: Callable[[], Any], orders: Orders, number: int) -> None:
         self._socket = connection
         self._orders = orders
-        self._marks = {"TUNESMITH_RUN": os.environ["TUNESMITH_RUN"], "TUNESMITH_WORKER": str(number)}
+        self._marks = {name: os.environ[name] for name in ("TUNESMITH_RUN", "TUNESMITH_TEMPLATE")}
+        self._marks["TUNESMITH_WORKER"] = str(number)
         self._load = trainable
         self._runner: AttemptRunner | None = None
         self._frames = Frames()

@@ -10,6 +10,7 @@ import signal
 from tunesmith.blame import is_library, is_ours
 from tunesmith.core.events import AttemptEnded
 from tunesmith.executors.base import Assignment
+from tunesmith.executors.oom import OomWatch
 
 __all__ = ["Autopsy"]
 
@@ -28,6 +29,7 @@ class Autopsy:
     """
 
     def __init__(self, log_to_file: tuple[str, str] | None) -> None:
+        self._oom = OomWatch()
         self._log = log_to_file[1] if log_to_file is not None else None
 
     def died(self, assignment: Assignment, pid: int, status: int) -> AttemptEnded:
@@ -44,6 +46,9 @@ class Autopsy:
             name = signal.Signals(number).name
         except ValueError:
             name = f"signal {number}"
+        if number == signal.SIGKILL and self._oom.struck():
+            what = f"its process {pid} was killed by the kernel, because memory ran out"
+            return self._verdict(assignment, "oom_ram", "OutOfMemory", what)
         what = f"its process {pid} was killed by {name} ({signal.strsignal(number)})"
         return self._verdict(assignment, "worker_lost", name, what, dumped=number in _FAULTS)
 

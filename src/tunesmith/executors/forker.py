@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import astuple
@@ -18,15 +19,16 @@ from typing import Any
 from tunesmith.errors import ExecutorError
 from tunesmith.executors.child import Orders
 from tunesmith.executors.preload import loaded
+from tunesmith.executors.script_settings import present_settings
 from tunesmith.executors.surroundings import thread_variables
 from tunesmith.executors.wire import Frames, Kind, encode
 from tunesmith.trainable.homes import describe, main_module
 from tunesmith.trainable.parcel import Parcel
 
-__all__ = ["MARKER", "Forker"]
+__all__ = ["RUN", "TEMPLATE", "Forker"]
 
-MARKER = "TUNESMITH_RUN"
-"""Environment variable of the template and of every process that comes from it; a value of its own for each template."""
+RUN, TEMPLATE = "TUNESMITH_RUN", "TUNESMITH_TEMPLATE"
+"""Environment variables of a template and of every process that comes from it: which run's it is, and which template's."""
 
 _CODE = "import sys; sys.path[:] = sys.argv[3:]; from tunesmith.executors.template import main; main()"
 
@@ -38,6 +40,7 @@ class Forker:
         parcel: the trainable.
         orders: the same for all workers.
         excluded: packages that the template must not import.
+        run: marks all processes of a run, in their environment.
 
     Attributes:
         pids: worker number -> pid, as long as it has not been told that the worker is gone.
@@ -46,7 +49,7 @@ class Forker:
         importing: the installed package that it is importing; "" while it does not.
     """
 
-    def __init__(self, parcel: Parcel, orders: Orders, excluded: Collection[str] = ()) -> None:
+    def __init__(self, parcel: Parcel, orders: Orders, excluded: Collection[str] = (), run: str = "") -> None:
         self.pids: dict[int, int] = {}
         self.replaced = self.forked_any = False
         self.importing = ""
@@ -55,7 +58,7 @@ class Forker:
         self._token = secrets.token_hex(8)
         self._frames = Frames()
         self._control, theirs = socket.socketpair()
-        environment = {**os.environ, MARKER: self._token}
+        environment = {**os.environ, RUN: run, TEMPLATE: self._token}
         environment |= thread_variables(orders.threads, os.environ)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         arguments = [sys.executable, *flags, "-c", _CODE, str(theirs.fileno()), str(os.getpid()), *sys.path]
@@ -161,7 +164,7 @@ class Forker:
     def _send_trainable(self, parcel: Parcel, orders: Orders, excluded: Collection[str]) -> None:
         """Through a file in memory, which can be large and is not copied again at the other end."""
         parts = [memoryview(parcel.data), *parcel.buffers]
-        where = (describe(main_module()), list(sys.argv))
+        where = (describe(main_module()), list(sys.argv), present_settings())
         with open(os.memfd_create("trainable"), "wb", buffering=0) as file:
             for part in parts:
                 while part:
@@ -180,9 +183,9 @@ class Forker:
     def _flush(self) -> None:
         while self._waiting:
             data, connection = self._waiting[0]
-            files = [connection.fileno()] if connection is not None else []
+            files = [] if connection is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [connection.fileno()]))]
             try:
-                sent = socket.send_fds(self._control, [data], files, socket.MSG_DONTWAIT)
+                sent = self._control.sendmsg([data], files, socket.MSG_DONTWAIT)  # socket.send_fds disregards its flags
             except BlockingIOError:
                 break
             except OSError:  # a template that is gone is noticed by its pidfd
@@ -208,7 +211,7 @@ class Forker:
 
     def _kill_marked(self) -> None:
         """By our marker in their environment: what has left its process group, and has no parent any more that would tell of it."""
-        wanted = f"{MARKER}={self._token}".encode()
+        wanted = f"{TEMPLATE}={self._token}".encode()
         for entry in os.listdir("/proc"):
             if entry.isdecimal():
                 try:

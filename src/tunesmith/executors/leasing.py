@@ -95,7 +95,7 @@ class Leasing:
 
     def _changed(self) -> list[Event]:
         self._review_at = time.monotonic() + _REVIEW_S
-        return [CapacityChanged(dict(self._totals), None, self._hand_over.out)]
+        return [CapacityChanged(dict(self._totals), out=self._hand_over.out)]
 
     def _submit(self, work: Callable[[], Any]) -> None:
         if self._pool is None:

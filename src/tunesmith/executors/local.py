@@ -10,6 +10,7 @@ import contextlib
 import heapq
 import logging
 import os
+import secrets
 import selectors
 import signal
 import socket
@@ -26,7 +27,10 @@ from tunesmith.executors.base import CONTINUE, PAUSE, Assignment, ExecutorCapabi
 from tunesmith.executors.child import Orders
 from tunesmith.executors.deaths import Autopsy
 from tunesmith.executors.forker import Forker
+from tunesmith.executors.gpus import Cards
+from tunesmith.executors.leasing import Leasing
 from tunesmith.executors.machine import machine_totals
+from tunesmith.executors.nvml import Nvml
 from tunesmith.executors.process import Process
 from tunesmith.executors.surroundings import Surroundings, hold_standard_descriptors, thread_variables
 from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved
@@ -37,12 +41,17 @@ __all__ = ["LocalExecutor"]
 _log = logging.getLogger("tunesmith")
 _LINGER_S = 0.005
 """The news that an attempt has started waits so long for its first report: one turn of the loop instead of two."""
+_BORN_S = 120.0
+"""A template that imports one package for so long, while a worker is due, has got stuck in it."""
 _AFTER_TERM_S = 1.0
 """From SIGTERM to SIGKILL for a trial that does not end after a stop."""
 
 
 class LocalExecutor:
     """Runs each attempt in a worker process; see the module.
+
+    Args:
+        nvml: whom to ask about GPUs; None: the driver of the cards, if there is one.
 
     Example:
         >>> LocalExecutor().capabilities.kill
@@ -51,12 +60,17 @@ class LocalExecutor:
 
     capabilities = ExecutorCapabilities(name="local", warm_pause=True, kill=True, isolated=True)
 
-    def __init__(self) -> None:
+    def __init__(self, nvml: Nvml | None = None) -> None:
         hold_standard_descriptors()  # here: before the journal is opened
         self.last_error: BaseException | None = None
         self._setup: ExecutorSetup | None = None
         self._selector = selectors.DefaultSelector()
         self._wakes = -1
+        self._nvml = nvml
+        self._run = secrets.token_hex(8)
+        self._leasing: Leasing | None = None
+        self._clearing: dict[int, Process] = {}  # gone, but their cards are not yet known to be clean
+        self._blocked: list[tuple[Assignment, bytes]] = []  # until those who had their cards are gone
         self._forkers: list[Forker] = []  # the last one forks; those before it have workers still
         self._barren = 0  # templates in a row that have died before they were of use
         self._excluded: set[str] = set()
@@ -88,7 +102,10 @@ class LocalExecutor:
                 "an experiment was to start in a child process of multiprocessing that imports your script. Put what must run only once, "
                 "such as tune.run, under: if __name__ == '__main__':"
             )
-        totals = machine_totals()
+        cards = Cards.discover(nvml=self._nvml)
+        totals = machine_totals(cards)
+        if cards.count:
+            self._leasing = Leasing(cards, self._run, totals, self.wake)
         self._setup = setup
         self._threads = max(1, int(setup.cpus))
         self._info = {"hostname": socket.gethostname(), "node_ip": "127.0.0.1"}
@@ -112,16 +129,28 @@ class LocalExecutor:
         except Exception as error:
             self._ready.append(AttemptEnded(assignment.trial, assignment.attempt, "user_error", describe(error)))
             return
-        process = self._reusable(assignment) or self._new()
+        process = self._reusable(assignment)
+        if process is None and self._dismiss_holders(assignment):
+            self._blocked.append((assignment, config))
+        else:
+            self._assign(process or self._new(), assignment, config)
+
+    def _assign(self, process: Process, assignment: Assignment, config: bytes) -> None:
+        if self._leasing is not None and assignment.gpus and not process.pid:
+            self._leasing.lease(process.number, assignment)
         self._attempts[assignment.trial] = process
         process.launch(assignment, config, self._present(), self._variables(assignment))
         if process.pid:
             self._tell_start(process)
+        else:
+            self._alarm(process, _BORN_S, 0)
 
     def answer(self, trial: int, attempt: int, action: str, *, mode: str = "", save: bool = False) -> None:
         """Send the decision; a warm pause is an answer that does not come yet."""
         process = self._attempts.get(trial)
         if process is None or not process.runs(attempt) or (action == PAUSE and mode == "warm"):
+            if process is None and action != CONTINUE:
+                self._withdraw(trial, attempt, "stopped")
             return
         asked = process.asked
         process.asked = False
@@ -149,6 +178,8 @@ class LocalExecutor:
             process.doom = outcome
             process.signal(signal.SIGTERM)
             self._alarm(process, self._setup.grace_s, signal.SIGKILL)
+        elif process is None:
+            self._withdraw(trial, attempt, outcome)
 
     def poll(self, timeout: float | None) -> list[Event]:
         """Wait for what workers and the template have to tell."""
@@ -160,10 +191,14 @@ class LocalExecutor:
         if self._alarms:
             left = max(0.0, self._alarms[0][0] - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
+        if self._leasing is not None and (left_over := self._leasing.patience()) is not None:
+            timeout = left_over if timeout is None else min(timeout, left_over)
         for key, mask in self._selector.select(timeout):
             key.data(mask)
         if self._alarms:
             self._ring()
+        if self._leasing is not None:
+            self._ready += self._leasing.collect()
         events, self._starts, self._ready = self._starts + self._ready, [], []
         return events
 
@@ -186,7 +221,10 @@ class LocalExecutor:
         for process in self._processes.values():
             process.close(self._selector)
         self._forkers, self._processes, self._attempts, self._idle = [], {}, {}, []
-        self._ready, self._starts, self._alarms = [], [], []
+        self._ready, self._starts, self._alarms, self._blocked = [], [], [], []
+        if self._leasing is not None:
+            self._leasing.close()
+            self._leasing = None
         if self._wakes >= 0:
             handle, self._wakes = self._wakes, -1
             os.close(handle)
@@ -208,6 +246,29 @@ class LocalExecutor:
             self._idle.remove(found)
         return found
 
+    def _dismiss_holders(self, assignment: Assignment) -> bool:
+        """Whether idle workers hold some of the cards; they are sent away."""
+        wanted = {card for card, _ in assignment.gpus}
+        assert self._setup is not None
+        for process in [process for process in self._idle if wanted & process.cards]:
+            self._idle.remove(process)
+            process.send(Kind.EXIT)
+            self._alarm(process, self._setup.grace_s, signal.SIGKILL)
+        return self._held(assignment)
+
+    def _held(self, assignment: Assignment) -> bool:
+        """Whether a worker that was sent away, or what is left of it, is still on the cards."""
+        wanted = {card for card, _ in assignment.gpus}
+        leaving = [process for process in self._processes.values() if process.assignment is None] if wanted else []
+        return any(wanted & process.cards for process in [*leaving, *self._clearing.values()])
+
+    def _withdraw(self, trial: int, attempt: int, outcome: str) -> None:
+        for waiting in self._blocked:
+            if (waiting[0].trial, waiting[0].attempt) == (trial, attempt):
+                self._blocked.remove(waiting)
+                self._ready.append(AttemptEnded(trial, attempt, outcome))
+                return
+
     def _present(self) -> Surroundings:
         """The driver's surroundings, looked up once per turn."""
         if self._stale:
@@ -219,7 +280,11 @@ class LocalExecutor:
     def _variables(self, assignment: Assignment) -> dict[str, str | None]:
         """The environment variables of this trial's own."""
         threads = max(1, int(assignment.resources.get("cpu", 1)))
-        return dict(thread_variables(threads, self._present().environment))
+        variables: dict[str, str | None] = dict(thread_variables(threads, self._present().environment))
+        visible = self._leasing.cards.visible(assignment.gpus) if self._leasing is not None else None
+        if visible is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = visible
+        return variables
 
     def _tell_start(self, process: Process) -> None:
         assignment = process.assignment
@@ -277,7 +342,7 @@ class LocalExecutor:
     # -- what the template tells -----------------------------------------------------------------------------------------
 
     def _begin_template(self) -> None:
-        forker = Forker(self._parcel, self._orders, self._excluded)
+        forker = Forker(self._parcel, self._orders, self._excluded, self._run)
         forker.preload(self._learned)
         self._forkers.append(forker)
         forker.watch(self._selector, self._told, self._bereaved)
@@ -304,6 +369,8 @@ class LocalExecutor:
 
     def _forked(self, process: Process, pid: int) -> None:
         process.pid = pid
+        if self._leasing is not None and process.gpus:
+            self._leasing.join(process.number, pid)
         if process.assignment is not None and process.ended is None:
             self._tell_start(process)
         if process.doom:  # there is nothing to unwind yet
@@ -326,13 +393,29 @@ class LocalExecutor:
         del self._processes[process.number]
         if process in self._idle:
             self._idle.remove(process)
+        events: list[Event] = []
         assignment = process.assignment
-        if assignment is None:
+        if assignment is not None:
+            event = process.ended or verdict(assignment)
+            self._judge(process, event)
+            self._attempts.pop(assignment.trial, None)
+            events.append(event)
+        if self._leasing is None or not process.gpus:
+            self._ready += events
             return
-        event = process.ended or verdict(assignment)
-        self._judge(process, event)
-        self._attempts.pop(assignment.trial, None)
-        self._ready.append(event)
+        self._clearing[process.number] = process
+        self._leasing.clear(process.number, lambda: self._cleared(process, events))
+
+    def _cleared(self, process: Process, events: list[Event]) -> list[Event]:
+        """Its cards are free for others now."""
+        del self._clearing[process.number]
+        blocked, self._blocked = self._blocked, []
+        for assignment, config in blocked:
+            if self._held(assignment):
+                self._blocked.append((assignment, config))
+            else:
+                self._assign(self._new(), assignment, config)
+        return events
 
     def _judge(self, process: Process, event: AttemptEnded) -> None:
         """An end that was decided from here has the outcome that it was decided for."""
@@ -400,8 +483,13 @@ class LocalExecutor:
         now = time.monotonic()
         while self._alarms and self._alarms[0][0] <= now:
             _, _, process, launches, what = heapq.heappop(self._alarms)
-            if process.number in self._processes and process.launches == launches and process.assignment is not None:
-                process.signal(what)
+            if process.number in self._processes and process.launches == launches and process not in self._idle:
+                if what:
+                    process.signal(what)
+                elif not process.pid:
+                    self._alarm(process, _BORN_S, 0)
+                    if process.forker.importing:
+                        process.forker.kill()  # the next one does without
 
     def _woken(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):

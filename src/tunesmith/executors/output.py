@@ -28,6 +28,7 @@ class Output:
         self._names = tuple(dict.fromkeys(names))
         self._files: list[tuple[str, int]] = []  # path and descriptor, open on the present trial's, or empty
         self._stdout, self._stderr = _stream(1), _stream(2)
+        sys.stdout, sys.stderr = self._stdout, self._stderr
 
     def enter(self, trial_dir: str) -> None:
         """What is printed from here on is this trial's.
@@ -43,6 +44,10 @@ class Output:
         self._files = files
         os.dup2(files[0][1], 1)
         os.dup2(files[-1][1], 2)
+        if self._stdout.closed:  # by another trial
+            self._stdout = _stream(1)
+        if self._stderr.closed:
+            self._stderr = _stream(2)
         sys.stdout, sys.stderr = self._stdout, self._stderr
 
     def leave(self) -> None:

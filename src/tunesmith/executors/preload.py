@@ -8,7 +8,8 @@ import sys
 import threading
 import types
 import warnings
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from tunesmith.blame import is_library
 
@@ -43,16 +44,34 @@ def _is_installed(name: str, module: object, excluded: Container[str]) -> bool:
 
 
 def import_quietly(name: str) -> None:
-    """Import a module if it can be; one that can't is the trial's to complain of."""
+    """Import a module if it can be; one that can't is the trial's to complain of. What it prints, the driver's import has printed."""
     if name in sys.modules:
         return
     try:
-        with warnings.catch_warnings():
+        with _muted(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module(name)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
+    except BaseException:
+        return  # whatever it is: a template is not interrupted by the keyboard
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Nothing is printed, by C code neither."""
+    kept = [(handle, os.dup(handle)) for handle in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for handle, _ in kept:
+            os.dup2(nowhere, handle)
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # the module may have put anything there
+                stream.flush()
+        for handle, copy in kept:
+            os.dup2(copy, handle)
+            os.close(copy)
+        os.close(nowhere)
 
 
 def harm(devices_before: Iterable[str]) -> str:

@@ -75,6 +75,11 @@ class Process:
         self._connect(forker)
         self._write(self._sent)
 
+    @property
+    def cards(self) -> set[int]:
+        """The GPU cards that it may use."""
+        return {card for card, _ in self.gpus}
+
     def runs(self, attempt: int) -> bool:
         """Whether the attempt is the one that it runs."""
         return self.assignment is not None and self.assignment.attempt == attempt and self.ended is None

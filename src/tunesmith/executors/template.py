@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from tunesmith.executors import preload
 from tunesmith.executors.child import Orders, Worker
+from tunesmith.executors.script_settings import ScriptSettings, apply_settings
 from tunesmith.executors.wire import Frames, Kind, encode
 from tunesmith.trainable.homes import Described, set_main
 from tunesmith.trainable.parcel import unpack
@@ -52,7 +53,7 @@ class Template:
         self._spoilt = self._tidy = False
         self._parcel: tuple[memoryview, list[memoryview]] | None = None
         self._orders: Orders | None = None
-        self._main: tuple[Described, list[str]] = (("", "", "", ""), [])
+        self._script: tuple[Described, list[str], ScriptSettings] = (("", "", "", ""), [], ([], []))
         self._workers: dict[int, tuple[int, int]] = {}  # pid -> number, pidfd
         self._orphans: dict[int, int] = {}  # pid -> pidfd
         self._ended: list[tuple[int, int]] = []  # number and status of workers whose leftovers are still dying
@@ -99,8 +100,8 @@ class Template:
             if kind is Kind.FORK:
                 self._fork(fields[0], self._files.popleft())
             elif kind is Kind.TRAINABLE:
-                sizes, orders, main, excluded = fields
-                self._take(sizes, orders, main, excluded, self._files.popleft())
+                sizes, orders, script, excluded = fields
+                self._take(sizes, orders, script, excluded, self._files.popleft())
             elif kind is Kind.PRELOAD:
                 self._preload += fields[0]
 
@@ -110,7 +111,7 @@ class Template:
         except OSError:
             self._quit()
 
-    def _take(self, sizes: list[int], orders: tuple[Any, ...], main: tuple[Described, list[str]], excluded: list[str], file: int) -> None:
+    def _take(self, sizes: list[int], orders: tuple[Any, ...], script: Any, excluded: list[str], file: int) -> None:
         """The trainable. Its large arrays stay in this memory: workers share it until they write to it, each to its own copy."""
         memory = memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_COPY))
         os.close(file)
@@ -118,7 +119,7 @@ class Template:
         parts = [memory[start:end] for start, end in pairwise(bounds)]
         self._parcel = parts[0], parts[1:]
         self._orders = Orders(*orders)
-        self._main = main
+        self._script = script
         self._excluded = frozenset(excluded)
 
     def _import(self, name: str) -> None:
@@ -186,7 +187,7 @@ class Template:
             for handle in [self._driver, *self._files, *(pidfd for _, pidfd in self._workers.values()), *self._orphans.values()]:
                 os.close(handle)
             gc.enable()
-            described, sys.argv = self._main
+            described, sys.argv, settings = self._script
             set_main(described)
             import atexit
 
@@ -194,6 +195,7 @@ class Template:
             assert self._parcel is not None and self._orders is not None, "the trainable comes before the first fork"
             data, buffers = self._parcel
             worker = Worker(socket.socket(fileno=connection), lambda: unpack(data, buffers), self._orders, number)
+            apply_settings(settings)
             worker.serve()
             worker.finish()
         except BaseException:

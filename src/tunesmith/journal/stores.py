@@ -101,8 +101,9 @@ class LocalStore:
         if not self._dirty.is_set():
             self._dirty.set()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._flush_behind, name="tunesmith-journal", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._flush_behind, name="tunesmith-journal", daemon=True)
+                thread.start()
+                self._thread = thread  # only now: a thread that Ctrl-C kept from starting cannot be waited for
 
     def waiting(self) -> float | None:
         """Seconds until something that waits in memory should be flushed: here nothing waits."""

@@ -46,6 +46,7 @@ class TrialInfo:
     __slots__ = (
         "_config",
         "_dirname",
+        "_drawn",
         "_name",
         "_resources",
         "_row",
@@ -110,6 +111,7 @@ class TrialInfo:
         self.time_since_restore = 0.0
         self.iterations_since_restore = 0
         self._config: dict[str, Any] | None = None
+        self._drawn: dict[str, Any] | None = None
         self._row: ResultDict | None = None
         self._tag: str | None = None
 
@@ -155,8 +157,11 @@ class TrialInfo:
 
     @property
     def evaluated_params(self) -> dict[str, Any]:
-        """What was drawn: path in the configuration, joined by "/" -> value there."""
-        return dict(located(self.config, name, value) for name, value in self.values.items())
+        """What was drawn: path in the configuration, joined by "/" -> value there; this view's own copy."""
+        if self._drawn is None:
+            config = self.config
+            self._drawn = dict([located(config, name, value) for name, value in self.values.items()])
+        return self._drawn
 
     @property
     def experiment_tag(self) -> str:
@@ -267,7 +272,7 @@ class TrialInfo:
     def change_values(self, values: dict[str, Any]) -> None:
         """From now on the trial has another configuration."""
         self.values = values
-        self._config = None
+        self._config = self._drawn = None
         self._tag = None
 
     # -- python ----------------------------------------------------------------------------------------------------------
@@ -291,7 +296,7 @@ class TrialInfo:
         config = _portable(self.config)
         if row:
             row = {**_portable({key: value for key, value in row.items() if key != "config"}), "config": config}
-        state.update(experiment=self.experiment.detached(), _config=config, _row=ResultDict(row) if row else None)
+        state.update(experiment=self.experiment.detached(), _config=config, _drawn=None, _row=ResultDict(row) if row else None)
         if self.report is not None and self.report.extras:
             report = self.report
             state["report"] = Reported(

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -233,10 +233,20 @@ def _header(names: tuple[str, ...]) -> str:
     return _csv_text([list(names)])
 
 
+class _Echo:
+    """A file for ``csv.writer`` that gives back what is written to it."""
+
+    @staticmethod
+    def write(text: str) -> str:
+        return text
+
+
+_row_text: Callable[[list[Any]], str] = csv.writer(_Echo).writerow  # it returns what ``write`` does
+"""With the writer's own line ends: with others it would not quote a carriage return."""
+
+
 def _csv_text(rows: list[list[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerows(rows)  # with its own line ends: with others it would not quote a carriage return
-    return out.getvalue()
+    return "".join(map(_row_text, rows))
 
 
 def write_new(path: str, data: bytes) -> None:
@@ -260,8 +270,15 @@ def _open(path: str, flags: int) -> int:
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make(os.path.dirname(path))
         return os.open(path, flags, 0o666)
+
+
+def _make(directory: str) -> None:
+    try:
+        os.mkdir(directory)  # nearly always enough; ``makedirs`` looks for the parent first
+    except OSError:
+        os.makedirs(directory, exist_ok=True)
 
 
 def _write(handle: int, data: bytes) -> None:

@@ -46,7 +46,7 @@ class Picture:
 
     Args:
         counts: status -> number of trials.
-        total: trials in all, None: not known; ``over``: those that have ended.
+        total: trials in all, None: not known; ``over``: those that have ended; ``active``: those that hold resources.
         metrics: the run's (or the reporter's) metrics.
         rows: of the table, in order; ``failed``: newest first, (trial id, reason).
         decisions: newest last, (seconds, text).
@@ -59,6 +59,7 @@ class Picture:
     counts: Mapping[str, int]
     total: int | None = None
     over: int = 0
+    active: int = 0
     metrics: Sequence[str] = ()
     best: Row | None = None
     rows: list[Row] = field(default_factory=list)
@@ -202,7 +203,7 @@ class Board:
         spec, counts = self._trials.experiment.spec, self._trials.counts
         over = counts[TERMINATED] + counts[ERROR]
         total = self.options.total_samples or spec.get("num_samples")
-        picture = Picture(self._header.name, {status: counts[status] for status in _ORDER}, total, over, self._metrics())
+        picture = Picture(self._header.name, {status: counts[status] for status in _ORDER}, total, over, metrics=self._metrics())
         picture.elapsed = now
         if total is not None:
             picture.total = max(total, self._trials.count)
@@ -210,7 +211,7 @@ class Board:
                 picture.left = (picture.total - over) * (now - self._begun) / self._ended
         if spec.get("time_budget_s") is not None:
             picture.budget = max(0.0, spec["time_budget_s"] - now)
-        picture.ending = self._ending
+        picture.ending, picture.active = self._ending, len(self._holding)
         if self._until is not None:
             picture.until = max(0.0, self._until - now)
         picture.resources, picture.out = self.resources(), self._out

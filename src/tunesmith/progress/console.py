@@ -34,9 +34,10 @@ def console(spec: ExperimentSpec, header: Header, total: int | None, book: Trial
         lines.replay(past)
         return lines
     from tunesmith.progress.board import Board
+    from tunesmith.progress.options import TableOptions
 
-    options = getattr(reporter, "options", None)
-    board = Board(header, clock.now, options, spec.space.labels)
+    options = getattr(reporter, "options", None)  # of a class of the user's they may be anything
+    board = Board(header, clock.now, options if isinstance(options, TableOptions) else None, spec.space.labels)
     if screen is not None:
         from tunesmith.progress.live import LiveReporter
 

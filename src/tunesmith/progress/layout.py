@@ -88,10 +88,9 @@ def _resource(name: str, used: float, total: float) -> str:
 def _ending(picture: Picture) -> list[Piece]:
     if not picture.ending:
         return []
-    unfinished = sum(picture.counts.values()) - picture.over
     pieces = [("stopping", "bold yellow")]
-    if picture.until is not None and unfinished:
-        pieces = [(f"stopping: {plural(unfinished, 'unfinished trial')} killed in {picture.until:.0f} s", "bold yellow")]
+    if picture.until is not None and picture.active:
+        pieces = [(f"stopping: {plural(picture.active, 'running trial')} killed in {picture.until:.0f} s", "bold yellow")]
     return [*pieces, (plain(picture.ending), "yellow")]
 
 

@@ -81,14 +81,18 @@ class LiveReporter:
 
     def committed(self, records: Sequence[Record]) -> None:
         """Take in what was committed."""
-        if not self._begun:
-            self._begun = True
-            self._screen.start()
-            if self._thread is not None:
-                self._thread.start()
-        self._board.committed(records)
-        self._lines.committed(records)
-        self._screen.resume()
+        try:
+            if not self._begun:
+                self._begun = True
+                self._screen.start()
+                if self._thread is not None:
+                    self._thread.start()
+            self._board.committed(records)
+            self._lines.committed(records)
+            self._screen.resume()
+        except Exception:
+            self._stop()  # whoever raises here is not called again, not even to be closed
+            raise
 
     def refresh(self) -> None:
         """Draw the picture as it is now. What goes wrong ends the drawing; the plain lines go on."""
@@ -104,16 +108,19 @@ class LiveReporter:
 
     def close(self) -> None:
         """Take the picture away and print the summary."""
+        self._stop()
+        if self._final and self._begun:
+            for line in block(self._board.picture(), self._board.options):
+                self._lines.say("".join(text for text, _ in line))
+        self._lines.close()
+
+    def _stop(self) -> None:
         self._over.set()
         if self._thread is not None and self._thread.is_alive():
             self._thread.join()
         if self._screen.open and self._screen.stays:
             self.refresh()
         self._screen.close()
-        if self._final:
-            for line in block(self._board.picture(), self._board.options):
-                self._lines.say("".join(text for text, _ in line))
-        self._lines.close()
 
     def _tick(self) -> None:
         while not self._over.wait(self._period) and self._screen.open:

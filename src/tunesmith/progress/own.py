@@ -37,7 +37,7 @@ class OwnReporter:
         self._trials = _Pictured(book, board)
         self._scheduler = scheduler
         self._next = 0.0
-        self._failed = False
+        self._begun = self._failed = False
 
     def setup(self, **info: Any) -> None:
         """Tell the reporter of the run."""
@@ -54,6 +54,7 @@ class OwnReporter:
 
     def committed(self, records: Sequence[Record]) -> None:
         """Take in what was committed, and ask the reporter if its time has come."""
+        self._begun = True
         for record in records:
             self._book.apply(record)
         self._board.committed(records)
@@ -66,7 +67,8 @@ class OwnReporter:
 
     def close(self) -> None:
         """The last report, and the summary."""
-        self._ask(done=True)
+        if self._begun:
+            self._ask(done=True)
         self._lines.close()
 
     def _ask(self, *, done: bool) -> None:

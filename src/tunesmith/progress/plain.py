@@ -90,6 +90,7 @@ class PlainReporter:
         self._skipped: dict[str, int] = {}
         self._finish = ""
         self._halted = False
+        self._open = False  # this session has begun
         self._until: float | None = None  # when unfinished trials are killed
         self._counted = 0.0
 
@@ -128,7 +129,7 @@ class PlainReporter:
 
     def close(self) -> None:
         """Print the summary."""
-        if self._muted:
+        if self._muted or not self._open:
             return
         self._tell_skipped()
         for line in self._summary():
@@ -140,6 +141,7 @@ class PlainReporter:
         self._spec = event.spec
         if self._muted:
             return
+        self._open = True
         spec = event.spec
         samples = spec.get("num_samples")
         parts = [
@@ -217,7 +219,7 @@ class PlainReporter:
         now = self._clock()
         if self._live and now - self._counted >= _COUNT_S and not self._pictured and now < until:
             self._counted = now
-            self.say(f"{plural(len(self._live), 'unfinished trial')}, killed in {duration(round(until - now))}")
+            self.say(f"{duration(round(until - now))} left until running trials are killed")
 
     def _ended(self, trial: int, decision: Decision) -> None:
         live = self._live.pop(trial, None) or _Live({})

@@ -200,7 +200,7 @@ class TuneReporterBase(ProgressReporter):
             counts[row.status] = counts.get(row.status, 0) + 1
         over = counts.get(TERMINATED, 0) + counts.get(ERROR, 0)
         name = known[0].experiment.header.name if known else ""
-        picture = Picture(name, counts, self._total, over, (self._metric,) if self._metric else ())
+        picture = Picture(name, counts, self._total, over, metrics=(self._metric,) if self._metric else ())
         if self._metric:
             picture.best = best_of(rows, self._metric, self._mode or "max")
         picture.rows = rows[: self.options.max_progress_rows]

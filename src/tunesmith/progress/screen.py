@@ -218,20 +218,27 @@ class _Styles:
     """Lines with styles -> lines with the escape codes that this terminal (and ``NO_COLOR``) asks for."""
 
     def __init__(self) -> None:
-        self._console: Any = None
+        self._painted: Callable[[str, str], str] | None = None
 
     def __call__(self, lines: Sequence[Line]) -> list[str]:
-        from rich.console import Console
-        from rich.text import Text
+        if self._painted is None:
+            self._painted = _painter()
+        paint = self._painted
+        return ["".join(paint(text, style) if style else text for text, style in line) for line in lines]
 
-        if self._console is None:
-            self._console = Console(
-                file=io.StringIO(), force_terminal=True, force_jupyter=False, highlight=False, markup=False, emoji=False
-            )
-        with self._console.capture() as captured:
-            for line in lines:
-                self._console.print(Text.assemble(*line), soft_wrap=True)
-        return captured.get().split("\n")[:-1]  # type: ignore[no-any-return]
+
+def _painter() -> Callable[[str, str], str]:
+    """(text, style) -> text with escape codes. Asked once: ``rich`` takes 50 ms to load, and a picture drawn by it 5 ms."""
+    from rich.console import COLOR_SYSTEMS, Console
+
+    console = Console(file=io.StringIO(), force_terminal=True, force_jupyter=False)
+    colours = COLOR_SYSTEMS.get(console.color_system or "")
+
+    def painted(text: str, name: str) -> str:
+        style = console.get_style(name)
+        return (style.without_color if console.no_color else style).render(text, color_system=colours)
+
+    return painted
 
 
 def _up(rows: int) -> str:

@@ -1,0 +1,325 @@
+"""The template: packages that spoil or end it, what it learns, its own death, and an executor that is closed at odd moments."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunesmith.core.events import AttemptEnded
+from tunesmith.errors import ExecutorError
+from tunesmith.executors import LocalExecutor
+from tunesmith.executors.base import Assignment
+from tunesmith.executors.preload import loaded
+from tunesmith.testing.executor_rig import Rig, ended_of, note
+from tunesmith.trainable.session import report
+
+Install = Callable[[str, str], None]
+
+
+@pytest.fixture
+def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Rig]]:
+    """Makes started executors that preload nothing but what was installed; closed afterwards."""
+    executors: list[LocalExecutor] = []
+    monkeypatch.setattr("tunesmith.executors.forker.loaded", lambda modules, excluded=(): [n for n in INSTALLED if n.split(".")[0] not in excluded])
+
+    def make(trainable: Any, **setup: Any) -> Rig:
+        executors.append(LocalExecutor())
+        return Rig(executors[-1], trainable, tmp_path, **setup)
+
+    yield make
+    for executor in executors:
+        executor.close()
+
+
+INSTALLED: list[str] = []
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Makes an installed package that the driver has imported; ``in_template`` is true there when a template imports it."""
+    place = tmp_path / "lib" / "site-packages"
+    place.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(place))
+
+    def make(name: str, code: str) -> None:
+        (place / f"{name}.py").write_text(f"import os\nin_template = 'TUNESMITH_RUN' in os.environ\n{code}\n")
+        importlib.invalidate_caches()
+        importlib.import_module(name)
+        INSTALLED.append(name)
+
+    yield make
+    for name in INSTALLED:
+        sys.modules.pop(name, None)
+    INSTALLED.clear()
+
+
+def marked(run: str) -> set[int]:
+    """Living processes with this marker in their environment."""
+    found = set()
+    for place in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            marks = (place / "environ").read_bytes().split(b"\0") if place.name.isdecimal() else []
+            if f"TUNESMITH_TEMPLATE={run}".encode() in marks and (place / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                found.add(int(place.name))
+    return found
+
+
+def tells(_config: dict[str, Any]) -> None:
+    report(modules=" ".join(sorted(sys.modules)), run=os.environ["TUNESMITH_TEMPLATE"], template=os.getppid(), pid=os.getpid())
+
+
+def modules_of(rig: Rig, trial: int) -> list[str]:
+    return rig.reports(trial)[0].metrics["modules"].split()
+
+
+BAD = {
+    "starts_a_thread": "import threading\nif in_template: threading.Thread(target=threading.Event().wait, daemon=True).start()",
+    "exits": "if in_template: os._exit(5)",
+    "segfaults": "import ctypes\nif in_template: ctypes.string_at(0)",
+}
+HARMLESS = {
+    "raises": "if in_template: raise RuntimeError('not here')",
+    "exits_politely": "import sys\nif in_template: sys.exit(3)",
+    "interrupts": "if in_template: raise KeyboardInterrupt",
+    "closes_output": "import sys\nif in_template: sys.stdout.close()",
+    "removes_output": "import sys\nif in_template: sys.stdout = None",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_packages_that_spoil_the_template_are_left_out(
+    rigs: Callable[..., Rig], install: Install, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    install("good", "")
+    install(name, BAD[name])
+    install("better", "")
+    caplog.set_level(logging.INFO, "tunesmith")
+    rig = rigs(tells, reuse=False)
+    for trial in range(4):  # those that run when the template ends are retried
+        assert ended_of(rig.run(trial)).outcome in ("finished", "worker_lost")
+    rig.until(lambda: f"{name} is not imported ahead" in caplog.text)
+    for trial in range(4, 100):
+        assert ended_of(rig.run(trial)).outcome in ("finished", "worker_lost")
+        if rig.reports(trial) and "better" in modules_of(rig, trial):
+            break
+    assert name not in modules_of(rig, trial) and "good" in modules_of(rig, trial)
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_packages_that_can_not_be_imported_there_do_no_harm(rigs: Callable[..., Rig], install: Install, name: str) -> None:
+    install(name, HARMLESS[name])
+    install("better", "")
+    rig = rigs(tells, reuse=False)
+    for trial in range(100):
+        assert ended_of(rig.run(trial)).outcome == "finished"
+        if "better" in modules_of(rig, trial):
+            break
+    assert "better" in modules_of(rig, trial)
+
+
+def test_what_packages_print_there_is_not_seen(rigs: Callable[..., Rig], install: Install, capfd: pytest.CaptureFixture[str]) -> None:
+    install("talks", "import warnings\nif in_template: print('hello'); os.system('echo hello >&2'); warnings.warn('hello')")
+    rig = rigs(tells, reuse=False)
+    for trial in range(100):
+        rig.run(trial)
+        if "talks" in modules_of(rig, trial):
+            break
+    assert "talks" in modules_of(rig, trial)
+    assert "hello" not in "".join(capfd.readouterr())
+
+
+def imports_late(_config: dict[str, Any]) -> None:
+    report(before="late" in sys.modules)
+    import late  # noqa: F401
+
+
+def test_what_trials_import_is_there_for_later_ones(rigs: Callable[..., Rig], install: Install) -> None:
+    install("late", "")
+    INSTALLED.clear()
+    rig = rigs(imports_late, reuse=False)
+    for trial in range(100):
+        assert ended_of(rig.run(trial)).outcome == "finished"
+        if rig.reports(trial)[0].metrics["before"]:
+            break
+    assert 0 < trial < 99
+    del sys.modules["late"]
+
+
+def test_lazy_modules_stay_lazy(install: Install) -> None:
+    install("heavy", "")
+    del sys.modules["heavy"]
+    spec = importlib.util.find_spec("heavy")
+    assert spec is not None and spec.loader is not None
+    loader = importlib.util.LazyLoader(spec.loader)
+    spec.loader = loader
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    loaded({"heavy": module})
+    assert "in_template" not in object.__getattribute__(module, "__dict__")
+
+
+def waits(_config: dict[str, Any]) -> None:
+    quiet = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    report(run=os.environ["TUNESMITH_TEMPLATE"], template=os.getppid(), child=quiet.pid)
+    threading.Event().wait()
+
+
+def waits_or_tells(config: dict[str, Any]) -> None:
+    (waits if config.get("wait") else tells)(config)
+
+
+def test_kill_9_of_the_template(rigs: Callable[..., Rig]) -> None:
+    """Its trials are lost workers, which are retried; with another template the executor goes on."""
+    rig = rigs(waits_or_tells)
+    rig.launch(0, config={"wait": True})
+    rig.launch(1, config={"wait": True})
+    rig.until(lambda: bool(rig.reports(0) and rig.reports(1)))
+    told = rig.reports(0)[0].metrics
+    os.kill(told["template"], signal.SIGKILL)
+    rig.finish()
+    for trial in (0, 1):
+        ended = ended_of(rig.of(trial))
+        assert ended.outcome == "worker_lost" and ended.error is not None and ended.error["type"] == "TemplateLost"
+    assert marked(told["run"]) == set()
+    assert ended_of(rig.run(2)).outcome == "finished"
+    assert rig.reports(2)[0].metrics["run"] != told["run"]
+
+
+def test_kill_9_of_the_template_while_workers_are_due(rigs: Callable[..., Rig]) -> None:
+    """A worker that was not there yet is forked from the next one."""
+    rig = rigs(waits_or_tells)
+    rig.run(0)
+    rig.launch(1, config={"wait": True})
+    rig.until(lambda: bool(rig.reports(1)))
+    template = rig.reports(1)[0].metrics["template"]
+    os.kill(template, signal.SIGSTOP)
+    rig.launch(2)
+    os.kill(template, signal.SIGKILL)
+    rig.finish()
+    assert ended_of(rig.of(1)).outcome == "worker_lost"
+    assert ended_of(rig.of(2)).outcome == "finished"
+
+
+def test_kill_9_of_a_template_that_has_not_forked_yet(rigs: Callable[..., Rig], install: Install) -> None:
+    rig = rigs(tells)
+    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    forker.kill()
+    assert ended_of(rig.run(0)).outcome == "finished"
+
+
+def test_a_package_whose_import_never_ends_is_left_out(rigs: Callable[..., Rig], install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("hangs", "import threading\nif in_template: threading.Event().wait()")
+    rig = rigs(tells, reuse=False)
+    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    rig.until(lambda: forker.importing == "hangs")
+    monkeypatch.setattr("tunesmith.executors.local._BORN_S", 0.05)
+    assert ended_of(rig.run(0)).outcome == "finished"
+    assert "hangs" not in modules_of(rig, 0)
+
+
+def test_closed_while_an_import_hangs(rigs: Callable[..., Rig], install: Install) -> None:
+    install("hangs", "import threading\nif in_template: threading.Event().wait()")
+    rig = rigs(tells)
+    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    rig.until(lambda: forker.importing == "hangs")
+    rig.launch(0)
+    rig.executor.close()
+    assert forker._process.returncode == 0  # it ended itself, and was not killed
+
+
+FORKLESS = "if in_template:\n def fork():\n  raise BlockingIOError(11, 'Resource temporarily unavailable')\n os.fork = fork"
+
+
+def test_no_more_processes(rigs: Callable[..., Rig], install: Install) -> None:
+    install("forkless", FORKLESS)
+    rig = rigs(tells)
+    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    rig.until(lambda: forker.importing == "forkless")
+    rig.until(lambda: forker.importing == "")
+    ended = ended_of(rig.run(0))
+    assert ended.outcome == "worker_lost" and ended.error is not None
+    assert ended.error["type"] == "ForkFailed" and "Resource temporarily unavailable" in ended.error["message"]
+
+
+def test_more_launches_at_once_than_a_socket_holds(rigs: Callable[..., Rig], install: Install) -> None:
+    """Driver and template never wait for each other."""
+    install("forkless", FORKLESS)
+    rig = rigs(tells)
+    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    rig.until(lambda: forker.importing == "forkless")
+    for trial in range(400):
+        rig.launch(trial)
+    rig.executor._learn([f"not_there_{index}" for index in range(20_000)])  # type: ignore[attr-defined]
+    for trial in range(400, 900):
+        rig.launch(trial)
+    rig.finish()
+    assert sum(isinstance(event, AttemptEnded) for event in rig.events) == 900
+
+
+@pytest.mark.parametrize("executable", ["/nowhere/python", "", None])
+def test_python_can_not_be_started(rigs: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch, executable: str | None) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(ExecutorError, match=r"sys\.executable.*executor='inline'"):
+        rigs(tells)
+
+
+def test_what_is_started_is_no_python(rigs: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    rig = rigs(tells)
+    with pytest.raises(ExecutorError, match=r"ends as soon as it is started \(/bin/false: exit code 1\).*executor='inline'"):
+        rig.run(0)
+
+
+def test_closed_before_it_was_started() -> None:
+    executor = LocalExecutor()
+    executor.close()
+    executor.wake()
+    executor.close()
+
+
+def test_closed_with_trials_running_and_due(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(waits)
+    rig.launch(0)
+    rig.until(lambda: bool(rig.reports(0)))
+    told = rig.reports(0)[0].metrics
+    for trial in range(1, 20):
+        rig.launch(trial)
+    rig.executor.close()
+    assert marked(told["run"]) == set()
+    rig.executor.close()
+
+
+def test_closed_from_the_first_moment(rigs: Callable[..., Rig], tmp_path: Path) -> None:
+    rig = rigs(tells)
+    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    rig.executor.launch(Assignment(0, 0, "a", "b", "c", {}, str(tmp_path)))
+    rig.executor.close()
+    assert forker._process.returncode is not None
+
+
+def leaves_a_note(_config: dict[str, Any]) -> None:
+    note("begun")
+    report(value=1)
+
+
+def test_a_worker_that_dies_idle_is_not_missed(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(tells)
+    rig.run(0)
+    pid = rig.reports(0)[0].metrics["pid"]
+    os.kill(pid, signal.SIGKILL)
+    while marked(rig.reports(0)[0].metrics["run"]) & {pid}:
+        rig.executor.poll(0.01)
+    rig.executor.poll(0.1)
+    assert ended_of(rig.run(1)).outcome == "finished"
