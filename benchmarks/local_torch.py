@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from _common import Row, main, measure, scratch
 from _peers import bare_forks
 
-TRIALS, LAZY_TRIALS, STEPS = 40, 6, 50
+TRIALS, LAZY_TRIALS, STEPS = 100, 6, 50
 
 
 def train(config: dict[str, float]) -> float:
@@ -31,7 +31,7 @@ def train(config: dict[str, float]) -> float:
         loss = torch.nn.functional.mse_loss(model(data), target)
         loss.backward()
         optimiser.step()
-    return float(loss)
+    return loss.item()
 
 
 def ours() -> dict[str, float]:
@@ -110,4 +110,4 @@ def table(repeat: int) -> list[Row]:
 CASES = {"ours": ours, "lazy": lambda: forks(ahead=False), "ahead": lambda: forks(ahead=True)}
 
 if __name__ == "__main__":
-    main(__file__, CASES, table)
+    main(__file__, CASES, table, repeat=3)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
+import io
 import os
 import pickle
 import signal
@@ -126,6 +128,7 @@ class Worker:
             status = 1
         finally:
             _flush()
+            _flush_files()
             if self._output is not None:
                 self._output.close()
             os._exit(status)
@@ -161,7 +164,8 @@ class Worker:
     # -- one attempt -----------------------------------------------------------------------------------------------------
 
     def _run(self, given: tuple[Any, ...], config: bytes, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None) -> None:
-        assignment = Assignment(*given[:5], {}, *given[5:])
+        arguments: list[Any] = [*given[:5], {}, *given[5:]]  # the config comes later: loading it is the trial's business
+        assignment = Assignment(*arguments)
         self._save, self._terminated = False, None
         self._current = (assignment.trial, assignment.attempt)
         error: BaseException | None = None
@@ -341,6 +345,14 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the trial may have put anything there
             stream.flush()
+
+
+def _flush_files() -> None:
+    """Files that nobody has closed: the interpreter would do it at its end."""
+    for thing in gc.get_objects():
+        if issubclass(type(thing), io.TextIOWrapper | io.BufferedWriter):
+            with contextlib.suppress(Exception):
+                thing.flush()
 
 
 def _cwd() -> str:

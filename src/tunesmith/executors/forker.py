@@ -43,6 +43,7 @@ class Forker:
         run: marks all processes of a run, in their environment.
 
     Attributes:
+        pid: of the template.
         pids: worker number -> pid, as long as it has not been told that the worker is gone.
         replaced: another template has taken over; this one ends with its last worker.
         forked_any: it has forked at least one worker.
@@ -75,7 +76,8 @@ class Forker:
             ) from error
         finally:
             theirs.close()
-        self._pidfd = os.pidfd_open(self._process.pid)
+        self.pid = self._process.pid
+        self._pidfd = os.pidfd_open(self.pid)
         self._send_trainable(parcel, orders, excluded)
         self.preload(loaded(dict(sys.modules), excluded))
 

@@ -42,6 +42,11 @@ class Leasing:
         self._pool: ThreadPoolExecutor | None = None
         self._done: deque[Callable[[], list[Event]]] = deque()
         self._review_at = 0.0
+        self._out: tuple[int, ...] = ()
+
+    def spare(self, pid: int) -> None:
+        """Never to be killed."""
+        self._hand_over.spare(pid)
 
     def lease(self, number: int, assignment: Assignment) -> None:
         """A process is about to be given the assignment's cards."""
@@ -59,10 +64,9 @@ class Leasing:
             try:
                 for dirty in self._hand_over.clear(number):
                     _log.warning("%s", dirty.reason)
-                    self._done.append(self._changed)  # before the end that frees the card
             except Exception:
                 _log.exception("GPU cards could not be looked at; they are leased on trust")
-            self._done.append(then)
+            self._done += (self._news, then)  # what is out must be known before the end that frees the card
             self._wake()
 
         self._submit(look)
@@ -90,12 +94,16 @@ class Leasing:
 
     def _review(self) -> None:
         if self._hand_over.review():
-            self._done.append(self._changed)
+            self._done.append(self._news)
             self._wake()
 
-    def _changed(self) -> list[Event]:
+    def _news(self) -> list[Event]:
+        out = self._hand_over.out
+        if out == self._out:
+            return []
+        self._out = out
         self._review_at = time.monotonic() + _REVIEW_S
-        return [CapacityChanged(dict(self._totals), out=self._hand_over.out)]
+        return [CapacityChanged(dict(self._totals), out=out)]
 
     def _submit(self, work: Callable[[], Any]) -> None:
         if self._pool is None:

@@ -343,6 +343,8 @@ class LocalExecutor:
 
     def _begin_template(self) -> None:
         forker = Forker(self._parcel, self._orders, self._excluded, self._run)
+        if self._leasing is not None:
+            self._leasing.spare(forker.pid)
         forker.preload(self._learned)
         self._forkers.append(forker)
         forker.watch(self._selector, self._told, self._bereaved)

@@ -19,7 +19,7 @@ ScriptSettings = tuple[list[tuple[Any, ...]], list[bytes]]
 
 def present_settings() -> ScriptSettings:
     """Those of this process."""
-    loggers = [logging.root]
+    loggers: list[logging.Logger] = [logging.root]
     loggers += [one for one in list(logging.root.manager.loggerDict.values()) if isinstance(one, logging.Logger)]
     found = []
     for logger in loggers:

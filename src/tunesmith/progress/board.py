@@ -97,6 +97,8 @@ class Board:
         self._holding: dict[int, dict[str, float]] = {}
         self._totals: dict[str, float] = {}
         self._out: Sequence[int] = ()
+        self._metrics: tuple[str, ...] = ()
+        self._mode = "max"
         self._begun = 0.0
         self._ended = 0  # trials, in this session; the newest of them also order _kept
         self._ending = ""
@@ -121,6 +123,10 @@ class Board:
 
     def _take(self, record: Record) -> None:
         event, decisions = record.event, record.decisions
+        if type(event) is ev.Reported and not decisions and record.handled:  # most records are
+            if self._trials.apply(record) is not None:
+                self._leader.put(event.trial, self._rank(event.metrics))
+            return
         # trials leave the book as they end, so their views are taken before
         ended = [self._trials.held(decision.trial) for decision in decisions if decision.do == "end" and decision.trial is not None]
         trial = self._trials.apply(record)
@@ -132,15 +138,21 @@ class Board:
         elif type(event) is ev.AttemptEnded:
             self._holding.pop(event.trial, None)
         elif type(event) is ev.CapacityChanged:
-            self._totals, self._out = event.totals, getattr(event, "out", ())
+            self._totals, self._out = event.totals, event.out
         elif type(event) is ev.ExperimentStarted:
-            self._begun, self._ended, self._ending, self._until = event.at, 0, "", None
-            self._holding.clear()
+            self._begin(event)
         for decision in decisions:
             self._decided(decision, event.at)
         for over in ended:
             if over is not None:
                 self._over(over)
+
+    def _begin(self, event: ev.ExperimentStarted) -> None:
+        spec, options = event.spec, self.options
+        self._begun, self._ended, self._ending, self._until = event.at, 0, "", None
+        self._holding.clear()
+        self._metrics = (options.metric,) if options.metric else tuple(spec.get("metrics") or ())
+        self._mode = options.mode or next(iter(spec.get("modes") or ()), "max")
 
     def _decided(self, decision: Decision, at: float) -> None:
         do, number = decision.do, decision.trial
@@ -203,7 +215,7 @@ class Board:
         spec, counts = self._trials.experiment.spec, self._trials.counts
         over = counts[TERMINATED] + counts[ERROR]
         total = self.options.total_samples or spec.get("num_samples")
-        picture = Picture(self._header.name, {status: counts[status] for status in _ORDER}, total, over, metrics=self._metrics())
+        picture = Picture(self._header.name, {status: counts[status] for status in _ORDER}, total, over, metrics=self._metrics)
         picture.elapsed = now
         if total is not None:
             picture.total = max(total, self._trials.count)
@@ -241,15 +253,8 @@ class Board:
                 return row_of(live)
         return None if champion is None else _copy(champion[2])
 
-    def _metrics(self) -> Sequence[str]:
-        return (self.options.metric,) if self.options.metric else self._trials.experiment.spec.get("metrics") or ()
-
     def _rank(self, metrics: Mapping[str, Any]) -> float | None:
-        names = self._metrics()
-        if not names:
-            return None
-        modes = self._trials.experiment.spec.get("modes") or ("max",)
-        return rank(metrics.get(names[0]), self.options.mode or modes[0])
+        return rank(metrics.get(self._metrics[0]), self._mode) if self._metrics else None
 
     def _id(self, number: int) -> str:
         return trial_id_of(self._header, number)
