@@ -35,7 +35,7 @@ def markdown(rows: list[tuple[str, Row]]) -> str:
         "Written by `make bench`. Ours and the peer's are measured in the same run, in turn, each in a fresh process; medians.",
         "A ratio above 1 is in our favour.",
         "",
-        "All files that are written stay until the last measurement: ext4 makes new files 20 times slower for a minute after thousands were",
+        "All files that are written stay until the last measurement: ext4 makes files 20 times slower for a minute after thousands were",
         "deleted, so that benchmarks that tidy up in between measure their own tidying.",
         "",
         f"Measured on: {machine()}.",

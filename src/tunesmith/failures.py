@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ class FailureGroup:
         outcome: class of the failure.
         text: ``KeyError: 'lr' at train.py:42``, or why it was ended.
         traceback: of the first of them; "" if there is none.
-        trials: numbers of the first few; ``count``: of all.
+        trials: the lowest few numbers; ``count``: of all.
     """
 
     outcome: str
@@ -64,5 +65,5 @@ class FailureLog:
             group = FailureGroup(outcome, reason, error.get("traceback", "") if error else "")
             self._groups[key] = group
         group.count += 1
-        if len(group.trials) < _SHOWN:
-            group.trials.append(trial)
+        insort(group.trials, trial)
+        del group.trials[_SHOWN:]

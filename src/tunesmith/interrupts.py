@@ -114,11 +114,10 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         before = self._before[number]
-        own = callable(before) and before is not signal.default_int_handler
         if not self._active:
             _pass_on(before, number, frame)  # somebody who found this handler put it back after the run
             return
-        if own:
+        if callable(before) and before is not signal.default_int_handler:
             before(number, frame)
         if self._first is None:
             self._first = number

@@ -270,6 +270,22 @@ def test_a_repeated_save_is_late_even_when_retention_has_let_it_go(script: Any) 
     assert not one.controller.accepts(first)
 
 
+def test_a_repeated_save_is_late_when_a_later_one_of_the_same_state_took_its_place(script: Any, told: Any) -> None:
+    """A save that was wished for and the one of a cold pause: both are of iteration 1."""
+    one = script(told({(0, 1): [told.save(0), told.pause("tired")]}), num_to_keep=1, can_save=True)
+    one.begin()
+    one.report(0, "0/a")
+    assert one.saved(0, "0/b") == [cmd.DeleteCheckpoint("0/a")]
+    assert one.saved(0, "0/c") == [cmd.DeleteCheckpoint("0/b")]
+    assert one.saved(0, "0/a") == one.saved(0, "0/b") == one.saved(0, "0/c") == []
+    assert one.state.late == 3
+    (launch,) = launches(one.end(0, "stopped"))
+    assert launch.checkpoint == "0/c"
+    one.started(0)
+    one.report(0, "0/d")
+    assert one.trial(0).replaced == ()  # what is older than the base is late anyway
+
+
 def test_what_was_saved_is_kept_when_the_trial_ends(script: Any) -> None:
     one = script(num_to_keep=1)
     one.begin()

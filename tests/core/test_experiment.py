@@ -598,6 +598,48 @@ def test_a_resume_waits_for_room_and_then_comes_first(script: Any) -> None:
     assert one.decisions[-1].reason == "resumed by the user"
 
 
+def test_a_stop_outdoes_a_resume_that_waits_for_room(script: Any, told: Any, takes_waiting_only: Any) -> None:
+    one = script(told({(0, 1): "PAUSE"}, chosen=takes_waiting_only), num_samples=3, totals={"cpu": 1}, warm_pause=True)
+    one.begin()
+    one.report(0)
+    one.begin()
+    one.feed(ev.UserAction("resume", 0))
+    assert one.feed(ev.UserAction("stop", 0)) == [cmd.Stop(0, 0)]
+    assert not one.state.woken
+    assert one.end(1) == [cmd.Suggest(1, 2)]
+    one.end(0, "stopped")
+    assert (one.status(0), one.reason("end")) == ("TERMINATED", "stopped by the user")
+
+
+def test_an_exploit_outdoes_a_resume_that_waits_for_room(script: Any, told: Any, takes_waiting_only: Any) -> None:
+    scheduler = told({(0, 1): "PAUSE", (1, 2): told.exploit(1, "better", trial=0, values={"x": 0.0})}, chosen=takes_waiting_only)
+    one = script(scheduler, num_samples=2, totals={"cpu": 1}, warm_pause=True)
+    one.begin()
+    one.report(0)
+    one.begin()
+    one.report(1, "1/a")
+    one.feed(ev.UserAction("resume", 0))
+    assert one.report(1) == [cmd.Stop(0, 0), cmd.Continue(1, 0)]
+    assert not one.state.woken
+    assert one.end(1) == []
+    (launch,) = one.end(0, "stopped")
+    assert (launch.checkpoint, launch.values) == ("1/a", {"x": 0.0})
+
+
+def test_a_resume_that_waits_for_room_outlives_a_drain(script: Any, told: Any, takes_waiting_only: Any) -> None:
+    one = script(told({(0, 1): "PAUSE"}, chosen=takes_waiting_only), num_samples=3, totals={"cpu": 1}, warm_pause=True)
+    one.begin()
+    one.report(0)
+    one.begin()
+    one.feed(ev.UserAction("resume", 0))
+    one.feed(ev.StopRequested("Ctrl-C", drain=True))
+    one.end(0, "stopped")
+    one.end(1, "stopped")
+    assert one.state.finished
+    (launch,) = [command for command in one.resume() if isinstance(command, cmd.Launch)]
+    assert (launch.trial, one.decisions[0].reason) == (0, "resumed by the user")
+
+
 def test_the_next_session_resumes_what_a_person_had_paused(script: Any) -> None:
     one = script()
     one.begin()

@@ -68,6 +68,21 @@ def test_another_trials_pause_is_never_warm(script: Any, told: Any, takes_waitin
     assert one.report(0) == [cmd.Pause(1, 0, "rerun"), cmd.Continue(0, 0)]
 
 
+def test_a_pause_after_the_answer_is_never_warm(script: Any, told: Any, takes_waiting_only: Any) -> None:
+    """The end of another trial, which its own report led to: by then it has been told to go on."""
+    scheduler = told({(0, 1): "PAUSE", (1, 1): told.stop("worse", 0)}, chosen=takes_waiting_only)
+    scheduler.at_end = {0: told.pause("alone", 1)}
+    one = script(scheduler, num_samples=3, totals={"cpu": 3}, warm_pause=True, warm_slots=1)
+    one.begin(3)
+    one.report(0)
+    one.end(0, "oom_ram")  # it was held warm, so it is paused for a rerun, and ends without a word from it
+    assert one.report(1) == [cmd.Continue(1, 0), cmd.Pause(1, 0, "rerun")]
+    assert one.did() == [("end", 0), ("pause", 1)]
+    assert one.report(1) == [cmd.Pause(1, 0, "rerun")]
+    one.end(1, "stopped")
+    assert one.status(1) == "PAUSED"
+
+
 def test_cold(script: Any, told: Any) -> None:
     one = script(told({(0, 2): "PAUSE"}, chosen=second_time), totals={"cpu": 1}, num_samples=2, can_save=True)
     one.begin()

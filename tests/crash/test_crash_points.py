@@ -21,9 +21,9 @@ def train(config):
         report(loss=config["x"] * step)
 
 
-def spec(path, resume=False, **more):
+def spec(path, resume=False, executor="inline", **more):
     return build(
-        train, config={"x": uniform(0, 1)}, num_samples=TRIALS, seed=3, name="run", storage_path=str(path), verbose=0, loggers=(),
+        train, executor=executor, config={"x": uniform(0, 1)}, num_samples=TRIALS, seed=3, name="run", storage_path=str(path), verbose=0, loggers=(),
         resume=resume, **more,
     )  # fmt: skip
 
@@ -70,6 +70,15 @@ def test_a_crash_at_any_turn_loses_and_doubles_nothing(tmp_path, undisturbed, po
         finished = execute(spec(folder, resume=True))
         assert finished.counts["TERMINATED"] == TRIALS
         assert ends(folder / "run") == expected
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("turn", [1, 4, 7, 10])
+def test_neither_with_trials_in_processes_of_their_own(tmp_path, undisturbed, point, turn):
+    with crash_at(point, turn), pytest.raises(Crash):
+        execute(spec(tmp_path, executor="local"))
+    assert execute(spec(tmp_path, resume=True, executor="local")).counts["TERMINATED"] == TRIALS
+    assert ends(tmp_path / "run") == undisturbed[0]
 
 
 def test_a_full_disk_stops_the_run_and_a_resume_completes_it(tmp_path, undisturbed):

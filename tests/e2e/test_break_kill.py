@@ -150,7 +150,7 @@ def train(config):
     print("reported", flush=True)
     sys.stdin.readline()
     return 1.0
-tune.run(train, name="x", storage_path={str(tmp_path)!r}, resume="AUTO", verbose=0)
+tune.run(train, name="x", storage_path={str(tmp_path)!r}, resume="AUTO", verbose=0, executor="inline")
 """
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:

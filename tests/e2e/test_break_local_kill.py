@@ -33,7 +33,14 @@ def daemonise():
         os._exit(0)
     os.wait()
 
+def inner(config):
+    tune.report(loss=1)
+    open(os.path.join(root, f"inside_{os.getpid()}"), "w").close()
+    threading.Event().wait()
+
 def train(config):
+    if kind == "nested" and config["x"] == 0:
+        tune.run(inner, name="inner", storage_path=os.path.join(root, "results"), verbose=0, executor="local", metric="loss", mode="min")
     if kind == "children":
         subprocess.Popen(["sleep", "1000"])
         subprocess.Popen(["sleep", "1000"], start_new_session=True)
@@ -54,11 +61,16 @@ if __name__ == "__main__":
     if kind == "importing":
         import slow_to_import
     tune.run(
-        train, name="x", storage_path=os.path.join(root, "results"), config={"x": tune.grid_search([0, 1])}, max_concurrent_trials=2, verbose=0,
-        executor="local", metric="loss", mode="min",
+        train, name="x", storage_path=os.path.join(root, "results"), config={"x": tune.grid_search([0, 1])}, max_concurrent_trials=2,
+        verbose=0, executor="local", metric="loss", mode="min",
     )
 """
-SLOW = "import os\nif 'TUNESMITH_RUN' in os.environ:\n    open(os.environ['PLACE'], 'w').close()\n    import threading\n    threading.Event().wait()\n"
+SLOW = """
+import os, threading
+if "TUNESMITH_RUN" in os.environ:
+    open(os.environ["PLACE"], "w").close()
+    threading.Event().wait()
+"""
 
 
 def state(pid: int) -> str:
@@ -101,9 +113,9 @@ class Run:
         found = {}
         for place in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if place.name.isdecimal() and self.mark.encode() in (place / "environ").read_bytes().split(b"\0"):
-                    if state(int(place.name)) not in "ZX":
-                        found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()[-60:]
+                marks = (place / "environ").read_bytes().split(b"\0") if place.name.isdecimal() else []
+                if self.mark.encode() in marks and state(int(place.name)) not in "ZX":
+                    found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()[-60:]
         return found
 
     def nothing_is_left(self) -> None:
@@ -135,9 +147,17 @@ def test_kill_9_of_the_driver(start: Callable[[str], Run], kind: str) -> None:
     run.nothing_is_left()
 
 
+def test_kill_9_of_the_driver_of_a_run_within_a_run(start: Callable[[str], Run]) -> None:
+    run = start("nested")
+    run.wait(lambda: bool(list(run.root.glob("inside_*"))) and len(run.there()) == 1)
+    assert len(run.processes()) == 6
+    run.driver.kill()
+    run.nothing_is_left()
+
+
 def test_kill_9_of_the_driver_while_the_template_imports(start: Callable[[str], Run]) -> None:
     run = start("importing")
-    run.wait(lambda: (run.root / "importing").exists())
+    run.wait((run.root / "importing").exists)
     run.driver.kill()
     run.nothing_is_left()
 

@@ -42,6 +42,10 @@ if __name__ == "__main__":
 """
 
 
+OPEN = "import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR)); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+"""The first terminal that the leader of a session opens becomes the one whose Ctrl-C it gets."""
+
+
 class Terminal:
     """A program in a terminal of its own."""
 
@@ -51,8 +55,8 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         self.settings = termios.tcgetattr(theirs)
         self.process = subprocess.Popen(
-            [sys.executable, *map(str, command)], stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, name: value},
-            start_new_session=True, preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+            [sys.executable, "-c", OPEN, *map(str, command)], stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, name: value},
+            start_new_session=True,
         )  # fmt: skip
         self._theirs = theirs
         self.text = ""

@@ -1,4 +1,4 @@
-"""Classes and functions of the script itself, of a notebook's kind of modules and of files that are not on the path, in worker processes."""
+"""Classes and functions of the script itself, and of files that are not on the path, in worker processes."""
 
 from __future__ import annotations
 

@@ -93,7 +93,8 @@ def test_500_fresh_workers(tmp_path: Path) -> None:
 def test_300_that_fail(tmp_path: Path) -> None:
     executor = LocalExecutor()
     try:
-        flat(Rig(executor, fails, tmp_path, log_to_file=("stdout.log", "stderr.log")), 300, [{"how": how} for how in ("exit", "kill", "raise")])
+        rig = Rig(executor, fails, tmp_path, log_to_file=("stdout.log", "stderr.log"))
+        flat(rig, 300, [{"how": how} for how in ("exit", "kill", "raise")])
     finally:
         executor.close()
 

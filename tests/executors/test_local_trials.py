@@ -23,7 +23,7 @@ from tunesmith.errors import UserCodeError
 from tunesmith.executors import LocalExecutor
 from tunesmith.executors.base import CONTINUE, STOP
 from tunesmith.testing.executor_rig import Rig, ended_of, note, notes_of
-from tunesmith.trainable.session import report
+from tunesmith.trainable.session import get_context, report
 
 ACTS: dict[str, Callable[[dict[str, Any]], Any]] = {}
 
@@ -132,11 +132,14 @@ def prepares_for_its_end(_config: dict[str, Any]) -> None:
     memory = logging.handlers.MemoryHandler(100, target=logging.FileHandler(os.environ["LOGGED"]))
     logging.getLogger("trial").addHandler(memory)
     logging.getLogger("trial").warning("said at last")
-    done = threading.Event()
-    threading.Thread(target=lambda: (done.wait(), note("thread through"))).start()
-    done.set()
+    place = Path(str(get_context().get_trial_dir()), "notes.txt")
+
+    def outlives() -> None:
+        threading.main_thread().join()
+        place.write_text("thread through\n")
+
+    threading.Thread(target=outlives).start()
     report(value=1)
-    threading.Thread(target=time.sleep, args=(0.001,)).start()
 
 
 @act
@@ -260,7 +263,8 @@ def test_a_process_of_the_trial_can_not_report(one: One) -> None:
     assert one.run("process_reports").outcome == "finished"
     assert [metrics["value"] for metrics in one.metrics] == [3]
     (said,) = one.notes
-    assert "a child of trial" in said and "queue" in said
+    assert "a child of trial" in said
+    assert "queue" in said
 
 
 def test_children_end_by_sigterm_as_anywhere(one: One) -> None:
@@ -280,8 +284,10 @@ def test_children_do_not_hold_our_sockets(one: One, tmp_path: Path, monkeypatch:
 def test_a_huge_report(one: One) -> None:
     assert one.run("huge_report", bytes=50 << 20).outcome == "finished"
     (event,) = one.rig.reports(one.trial)
-    assert event.metrics["value"] == 1 and event.named == ("blob",)
-    assert event.extras is not None and len(event.extras["blob"]) == 50 << 20
+    assert event.metrics["value"] == 1
+    assert event.named == ("blob",)
+    assert event.extras is not None
+    assert len(event.extras["blob"]) == 50 << 20
     one.rig.events.clear()
 
 
@@ -293,7 +299,8 @@ def test_a_huge_config(one: One) -> None:
 def test_a_config_beyond_all_bounds_is_that_trials_error(one: One, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunesmith.executors.local.LIMIT", 2000)
     ended = one.run("huge_config", data=b"x" * 2000)
-    assert ended.outcome == "user_error" and "with_parameters" in ended.error["message"]
+    assert ended.outcome == "user_error"
+    assert "with_parameters" in ended.error["message"]
     assert One(one.rig).run("huge_config", data=b"").outcome == "finished"
 
 
@@ -308,7 +315,8 @@ def test_what_is_due_at_the_end_of_a_process_is_done(one: One, tmp_path: Path, m
 def test_output_is_complete_when_the_trial_has_ended(one: One) -> None:
     one.run("prints_everywhere")
     out = (one.path / "stdout.log").read_text()
-    assert len(out) == len("python out C out shell out\n") and all(part in out for part in ("python out", " C out", " shell out\n"))
+    assert len(out) == len("python out C out shell out\n")
+    assert all(part in out for part in ("python out", " C out", " shell out\n"))
     assert (one.path / "stderr.log").read_text() == "python err"
 
 

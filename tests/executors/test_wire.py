@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pickle
 import threading
@@ -53,7 +54,8 @@ def test_any_split_gives_the_same_messages(sent: list[tuple[Kind, tuple[Any, ...
 @given(plain)
 def test_values_come_as_they_were(value: Any) -> None:
     ((_, (got,)),) = Frames().feed(encode(Kind.ENDED, value))
-    assert got == value and repr(got) == repr(value)
+    assert got == value
+    assert repr(got) == repr(value)
 
 
 def test_byte_by_byte() -> None:
@@ -71,11 +73,9 @@ def test_a_truncated_message_never_comes(sent: list[tuple[Kind, tuple[Any, ...]]
 
 @given(st.binary(min_size=5))
 def test_garbage_is_refused_or_waited_for(garbage: bytes) -> None:
-    """Never anything else than an error of ours (no unpickler's, no memory error), or nothing as long as it may be the start of a message."""
-    try:
+    """Never any other error (an unpickler's, a lack of memory), and none as long as it may be the start of a message."""
+    with contextlib.suppress(ExecutorError):
         Frames().feed(garbage)
-    except ExecutorError as error:
-        assert "message" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_streams_out_of_step(stream: bytes, said: str) -> None:
 def test_an_oversized_message_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "LIMIT", 100)
     assert encode(Kind.SAVE, b"x" * 50)
-    with pytest.raises(ExecutorError, match="a SAVE message has 1.. bytes, more than 100; send large data through files"):
+    with pytest.raises(ExecutorError, match=r"a SAVE message has 1.. bytes, more than 100; send large data through files"):
         encode(Kind.SAVE, b"x" * 100)
 
 
@@ -106,7 +106,10 @@ def through(event: Reported) -> Reported:
 
 
 def test_reports() -> None:
-    metrics = {"inf": math.inf, "minus": -math.inf, "big": 1 << 200, "negative": -(1 << 70), "text": "ü\0", "none": None, "flag": True, "tiny": 5e-324}
+    metrics = {
+        "inf": math.inf, "minus": -math.inf, "big": 1 << 200, "negative": -(1 << 70), "text": "ü\0", "none": None, "flag": True,
+        "tiny": 5e-324,
+    }  # fmt: skip
     event = Reported(1, 2, 3, metrics, "1/checkpoint_000000", None, ())
     assert through(event) == event
     assert math.isnan(through(Reported(1, 2, 3, {"nan": math.nan})).metrics["nan"])

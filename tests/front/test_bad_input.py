@@ -149,8 +149,11 @@ def test_failed_trials_are_told_once_with_the_users_line_and_how_to_run_one_agai
 
 def test_raise_gives_the_original_exception(go: Go) -> None:
     with pytest.raises(KeyError, match="lr") as caught:
-        go(failing, config={"x": tune.grid_search([1, 2, 3])}, fail_fast="raise")
+        go(failing, config={"x": tune.grid_search([1, 2, 3])}, fail_fast="raise", executor="inline")
     assert caught.traceback[-1].name == "failing"
+    with pytest.raises(KeyError, match="lr") as caught:
+        go(failing, config={"x": tune.grid_search([1, 2, 3])}, fail_fast="raise")
+    assert "in failing" in caught.value.__notes__[0], "from another process, its traceback comes as text"
 
 
 def test_failed_trials_may_be_no_error(go: Go) -> None:

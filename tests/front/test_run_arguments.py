@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from tunesmith import runner
 from tunesmith.errors import SpecError
 from tunesmith.executors.base import ExecutorCapabilities
 from tunesmith.executors.inline import InlineExecutor
+from tunesmith.executors.local import LocalExecutor
 from tunesmith.legacy import RULES
 from tunesmith.schedulers import FIFOScheduler, Scheduler, SchedulerCapabilities
 from tunesmith.search import BasicVariantGenerator, Searcher
@@ -37,7 +39,7 @@ class Model(tune.Trainable):
 @pytest.fixture
 def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """``run`` up to the point where the experiment would start; gives the spec."""
-    monkeypatch.setattr(runner, "perform", lambda spec: spec)
+    monkeypatch.setattr(runner, "perform", lambda spec, *_: spec)
 
     def run(trainable: Any = train, **arguments: Any) -> ExperimentSpec:
         return tune.run(trainable, **{"storage_path": tmp_path / "results", **arguments})  # type: ignore[return-value]
@@ -56,7 +58,7 @@ def test_defaults(spec: Run, tmp_path: Path) -> None:
     assert (made.resources, made.max_concurrent, made.seed, made.deterministic) == ({"cpu": 1.0}, None, None, False)
     assert isinstance(made.searcher, BasicVariantGenerator)
     assert isinstance(made.scheduler, FIFOScheduler)
-    assert isinstance(made.executor, InlineExecutor)
+    assert isinstance(made.executor, LocalExecutor if sys.platform == "linux" else InlineExecutor)
     assert (made.failure.max_failures, made.failure.fail_fast, made.failure.raise_on_failed_trial) == (0, False, True)
     assert (made.callbacks, made.loggers, made.log_to_file, made.verbose, made.resume) == ((), None, None, 1, False)
 
@@ -104,7 +106,8 @@ def test_stop(spec: Run) -> None:
 @pytest.mark.parametrize(
     ("given", "files"),
     [
-        (False, None),
+        (None, None),
+        (False, ()),
         (True, ("stdout.log", "stderr.log")),
         ("all.log", ("all.log", "all.log")),
         (("o", "e"), ("o", "e")),
@@ -176,7 +179,7 @@ def test_the_executor_may_come_from_the_environment(spec: Run, monkeypatch: pyte
     monkeypatch.setenv("TUNESMITH_EXECUTOR", "Inline")
     assert isinstance(spec().executor, InlineExecutor)
     monkeypatch.setenv("TUNESMITH_EXECUTOR", "moon")
-    with pytest.raises(SpecError, match=r"executor='moon' is not known\. Known names: inline\."):
+    with pytest.raises(SpecError, match=r"executor='moon' is not known\. Known names: inline, local\."):
         spec()
 
 
@@ -271,8 +274,8 @@ class NoSearcher:
         ({"scheduler": Needy(), "metric": ["a", "b"], "mode": ["min", "min"]}, "the scheduler Needy ranks by one metric"),
         ({"executor": "inlin"}, r"executor='inlin' is not known\. Did you mean 'inline'\?"),
         ({"executor": InlineExecutor}, "got the class InlineExecutor"),
-        ({"max_trial_s": 5}, "max_trial_s=5 needs an executor that can end a trial by force; 'inline' runs"),
-        ({"max_silence_s": 5}, "max_silence_s=5 needs an executor"),
+        ({"max_trial_s": 5, "executor": "inline"}, "max_trial_s=5 needs an executor that can end a trial by force; 'inline' runs"),
+        ({"max_silence_s": 5, "executor": "inline"}, "max_silence_s=5 needs an executor"),
         ({"callbacks": [tune.Callback]}, r"callbacks: got the class Callback; pass an instance, as in callbacks=\[Callback\(\)\]"),
         ({"callbacks": tune.Callback()}, "callbacks must be a list"),
         ({"callbacks": [print]}, "callbacks must be instances of Callback; builtin_function_or_method"),

@@ -74,14 +74,18 @@ def test_wrong_arguments(tmp_path: Path) -> None:
 
 def test_restore_of_a_moved_experiment_goes_on(tmp_path: Path) -> None:
     stop_after = 2
-    runs: list[int] = []
+    notes = tmp_path / "notes.txt"
+
+    def runs() -> list[int]:
+        return [int(line) for line in notes.read_text().split()] if notes.exists() else []
 
     class Few(tune.Stopper):
         """Ends the first session early, as Ctrl-C would."""
 
     def counting(config: Config) -> None:
-        runs.append(config["x"])
-        if len(runs) > stop_after:
+        with notes.open("a") as file:
+            file.write(f"{config['x']}\n")
+        if len(runs()) > stop_after:
             raise KeyboardInterrupt
         tune.report({"loss": config["x"]})
 
@@ -96,7 +100,7 @@ def test_restore_of_a_moved_experiment_goes_on(tmp_path: Path) -> None:
     restored = tune.Tuner.restore(str(tmp_path / "there"), counting)
     assert len(restored.get_results()) == 3
     results = restored.fit()
-    assert runs == [1, 2, 3, 3], "what had ended is not run again"
+    assert runs() == [1, 2, 3, 3], "what had ended is not run again"
     assert [result.metrics["loss"] for result in results] == [1, 2, 3]
     assert results.experiment_path == str(tmp_path / "there")
 

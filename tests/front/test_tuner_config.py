@@ -15,7 +15,7 @@ from tunesmith.errors import SpecError
 def test_defaults() -> None:
     tune, run = TuneConfig(), RunConfig()
     assert (tune.metric, tune.mode, tune.num_samples, tune.time_budget_s, tune.reuse_actors) == (None, None, 1, None, None)
-    assert (run.name, run.storage_path, run.stop, run.callbacks, run.log_to_file, run.verbose) == (None, None, None, None, False, 1)
+    assert (run.name, run.storage_path, run.stop, run.callbacks, run.log_to_file, run.verbose) == (None, None, None, None, None, 1)
     assert run.failure_config == FailureConfig(max_failures=0, fail_fast=False)
     assert run.checkpoint_config == CheckpointConfig(None, None, "max", 0, None)
     assert RunConfig(failure_config=None, checkpoint_config=None) == run  # type: ignore[arg-type]

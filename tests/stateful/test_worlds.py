@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tunesmith.core import events as ev
@@ -25,6 +25,10 @@ def test_fifo(seed: int, tools: Any) -> None:
 
 @settings(max_examples=settings.default.max_examples * 4)
 @given(seed=SEEDS)
+@example(seed=4450491)  # a repeated save of the base's own iteration, when retention had let it go
+@example(seed=53572048)  # and one more
+@example(seed=70764197)  # a pause wish, led to by the report of a trial that had its answer
+@example(seed=59178700)  # told to resume, then to end
 def test_nasty(seed: int, tools: Any) -> None:
     loop, _ = tools.make_loop(seed, tools.Nasty)
     tools.finish(loop)

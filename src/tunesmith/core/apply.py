@@ -37,11 +37,14 @@ def keep(state: State, trial: Trial, saved: Saved) -> None:
     settings = state.settings
     if trial.borrowed and trial.base is not None:
         state.unpin(trial.base.id)
+    if trial.base is not None and trial.base.iteration != saved.iteration:
+        trial.replaced = ()
     trial.base, trial.borrowed = saved, False
     trial.saving = False
     trial.saved.append(saved)
     gone = set(superfluous(trial.saved, settings.num_to_keep, settings.score_order))
     if gone:
+        trial.replaced += tuple(one.id for one in trial.saved if one.id in gone and one.iteration == saved.iteration)
         trial.saved = [one for one in trial.saved if one.id not in gone]
         for checkpoint in sorted(gone):
             state.doom(checkpoint)
@@ -135,6 +138,8 @@ def _stop(state: State, trial: Trial, decision: cmd.Decision) -> None:
     trial.reason = decision.reason
     trial.mode = ""
     state.held.discard(trial.number)
+    if trial.then != "interrupt":  # that one goes on in the next session
+        state.woken.pop(trial.number, None)
     if not trial.owed.startswith("kill:"):
         settings = state.settings
         wished = settings.save_at_end or (trial.then == "interrupt" and settings.can_save)  # else its work since the last one is lost
@@ -200,6 +205,7 @@ def _exploit(state: State, trial: Trial, decision: cmd.Decision) -> None:
     if trial.status == RUNNING or (trial.status == PAUSED and trial.mode == "warm"):
         trial.then = "exploit"
         trial.mode = ""
+        state.woken.pop(trial.number, None)
         trial.owed = "stop"
         state.out.append(cmd.Stop(trial.number, trial.attempt))
     elif trial.status == PAUSED:

@@ -252,8 +252,8 @@ class Controller:
 
 
 def _is_new(event: ev.CheckpointSaved, trial: Trial) -> bool:
-    """Whether the checkpoint is no repeat: an attempt saves later states after earlier ones."""
+    """Whether the checkpoint is no repeat: an attempt saves later states after earlier ones, but may save one more than once."""
     base = trial.base
     if base is not None and base is not trial.restore and not trial.borrowed and event.iteration < base.iteration:
         return False
-    return all(saved.id != event.checkpoint for saved in trial.saved)
+    return event.checkpoint not in trial.replaced and all(saved.id != event.checkpoint for saved in trial.saved)

@@ -47,6 +47,7 @@ class Trial:
         mode: how it is paused: warm, cold or rerun.
         left: while paused warm: what is left of ``max_trial_s``, seconds.
         saved: the trial's own durable checkpoints that retention has not let go, oldest first.
+        replaced: ids of the base's iteration that retention did let go: should one be told of again, it is no news.
         base: where a next attempt would start: the newest own checkpoint, or (``borrowed``, pinned) the one of an exploit.
         restore: where the present attempt started; ``loaded``: its id, pinned until the attempt has reported.
         failures: outcome class -> how often.
@@ -73,6 +74,7 @@ class Trial:
     gpus: tuple[tuple[int, float], ...] = ()
     holds: bool = False
     saved: list[Saved] = field(default_factory=list)
+    replaced: tuple[str, ...] = ()
     base: Saved | None = None
     borrowed: bool = False
     restore: Saved | None = None

@@ -98,12 +98,12 @@ def act(ctl: Controller, action: str, trial: Trial) -> Decisions:
 def _pause(ctl: Controller, trial: Trial, reason: str, *, held: bool = False) -> Decision:
     """How to pause: warm if the executor can and the trial holds no GPU, else from a checkpoint, else run it again.
 
-    A trial that is not at a report now cannot be held warm: its CPU would not be free before its next one.
+    A trial that is not at a report now (or was told to go on from it) cannot be held warm: its CPU would not be free before its next one.
     """
     state = ctl.state
     settings = state.settings
     roomy = settings.warm_pause and len(state.warm) < settings.warm_slots
-    if roomy and trial.number == ctl.current and not trial.resources.get("gpu"):
+    if roomy and trial.number == ctl.current and not trial.owed and not trial.resources.get("gpu"):
         mode = "warm"
     else:
         mode = "cold" if settings.can_save or trial.base is not None else "rerun"

@@ -94,7 +94,7 @@ class Worker:
         self._size = _resident()
         self._guarded = True  # our own code runs: not to be interrupted
         self._pid = os.getpid()
-        self._masks: dict[int, set[signal.Signals]] = {}  # thread -> the signals it had blocked before it forked
+        self._masks: dict[int, set[int | signal.Signals]] = {}  # thread -> the signals it had blocked before it forked
         self._terminated: dict[str, str] | None = None  # where SIGTERM has found it
 
     def serve(self) -> None:
@@ -205,9 +205,7 @@ class Worker:
             ended.outcome, ended.error = "worker_lost", self._terminated
         return ended, error
 
-    def _prepare(
-        self, assignment: Assignment, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None
-    ) -> AttemptRunner:
+    def _prepare(self, assignment: Assignment, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None) -> AttemptRunner:
         if surroundings is not None and variables is not None:
             self._surroundings = Surroundings(*surroundings)
             self._surroundings.apply({**variables, **self._marks})

@@ -18,7 +18,7 @@ from typing import Any
 
 from tunesmith.errors import ExecutorError
 from tunesmith.executors.child import Orders
-from tunesmith.executors.preload import loaded
+from tunesmith.executors.preload import loaded, needed
 from tunesmith.executors.script_settings import present_settings
 from tunesmith.executors.surroundings import thread_variables
 from tunesmith.executors.wire import Frames, Kind, encode
@@ -71,7 +71,7 @@ class Forker:
         except (OSError, TypeError) as error:  # TypeError: an embedded interpreter may not know its executable
             self._control.close()
             raise ExecutorError(
-                f"the process that trials are forked from can't be started: {error}. It is sys.executable ({sys.executable!r}) that is run: "
+                f"the process that trials are forked from can't be started: {error}. It runs sys.executable ({sys.executable!r}): "
                 f"set it to a Python that has tunesmith installed, or use executor='inline'."
             ) from error
         finally:
@@ -82,7 +82,7 @@ class Forker:
         self.preload(loaded(dict(sys.modules), excluded))
 
     def watch(self, selector: selectors.BaseSelector, told: Callable[[Forker], None], gone: Callable[[Forker], None]) -> None:
-        """Have ``selector`` call these (they are its keys' data): when there is something to :meth:`receive`, and when the template is gone."""
+        """Have ``selector`` call these (as its keys' data): when there is something to :meth:`receive`, and when the template is gone."""
 
         def ready(mask: int) -> None:
             if mask & selectors.EVENT_WRITE:
@@ -134,7 +134,7 @@ class Forker:
         self._process.kill()
 
     def bury(self) -> int:
-        """The template is gone: end whatever it has left. Returns its exit code; if a signal has killed it, the number of that, negative."""
+        """The template is gone: end whatever it has left. Returns its exit code, or the negative number of the signal that killed it."""
         for number in list(self.pids):
             self.signal(number, signal.SIGKILL)
         self.pids.clear()
@@ -172,7 +172,8 @@ class Forker:
                 while part:
                     part = part[file.write(part) :]
             sizes = [part.nbytes for part in (memoryview(parcel.data), *parcel.buffers)]
-            message = encode(Kind.TRAINABLE, sizes, astuple(orders), where, sorted(excluded))
+            first = needed(dict(sys.modules), parcel.modules, excluded)
+            message = encode(Kind.TRAINABLE, sizes, astuple(orders), where, sorted(excluded), first)
             with contextlib.suppress(OSError):  # a template that is gone is noticed by its pidfd
                 socket.send_fds(self._control, [message], [file.fileno()])
 

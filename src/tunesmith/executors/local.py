@@ -424,7 +424,7 @@ class LocalExecutor:
         if process.doom:
             event.outcome = process.doom
             if event.error is not None and event.error["type"] == "SIGKILL":
-                event.error["message"] = f"its process {process.pid} did not end when it was told to, and was killed (it blocked in C code?)"
+                event.error["message"] = f"its process {process.pid} did not end when told to, and was killed (it blocked in C code?)"
         elif process.leaving and event.outcome == "worker_lost":
             event.outcome, event.error = "stopped", None
 
@@ -487,6 +487,9 @@ class LocalExecutor:
             _, _, process, launches, what = heapq.heappop(self._alarms)
             if process.number in self._processes and process.launches == launches and process not in self._idle:
                 if what:
+                    if process.ended is not None and process.assignment is not None and what == signal.SIGKILL:
+                        name = process.assignment.trial_id
+                        _log.warning("Trial %s is over, but its process did not end (a thread of its own ran on?), and was killed.", name)
                     process.signal(what)
                 elif not process.pid:
                     self._alarm(process, _BORN_S, 0)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 from tunesmith.blame import is_library
 
-__all__ = ["device_files", "harm", "import_quietly", "loaded"]
+__all__ = ["device_files", "harm", "import_quietly", "loaded", "needed"]
 
 _NEVER = frozenset({
     "__main__", "__mp_main__", "antigravity", "this", "idlelib", "tkinter", "turtle", "tunesmith", "_pytest", "pytest", "xdist", "execnet",
@@ -30,6 +30,18 @@ def loaded(modules: Mapping[str, object], excluded: Container[str] = (), known: 
         known: names that are of no interest.
     """
     return [name for name, module in list(modules.items()) if name not in known and _is_installed(name, module, excluded)]
+
+
+def needed(modules: Mapping[str, object], referenced: Iterable[str], excluded: Container[str] = ()) -> list[str]:
+    """Those of :func:`loaded` that a worker imports before it can begin, because of the modules that its trainable refers to.
+
+    What the user's own modules among them import is not known: then it is all.
+    """
+    known = [name for name in referenced if name in modules and name.partition(".")[0] not in _NEVER]
+    found = loaded(modules, excluded)
+    if any(not _is_installed(name, modules[name], ()) for name in known):
+        return found
+    return [name for name in found if name in known]
 
 
 def _is_installed(name: str, module: object, excluded: Container[str]) -> bool:

@@ -47,6 +47,7 @@ class Template:
         self._frames = Frames()
         self._files: deque[int] = deque()  # descriptors that came with messages, in order
         self._preload: deque[str] = deque()
+        self._needed: list[str] = []
         self._excluded: frozenset[str] = frozenset()
         self._devices = preload.device_files()
         self._importing = ""
@@ -100,7 +101,7 @@ class Template:
             if kind is Kind.FORK:
                 self._fork(fields[0], self._files.popleft())
             elif kind is Kind.TRAINABLE:
-                sizes, orders, script, excluded = fields
+                sizes, orders, script, excluded, self._needed = fields
                 self._take(sizes, orders, script, excluded, self._files.popleft())
             elif kind is Kind.PRELOAD:
                 self._preload += fields[0]
@@ -145,6 +146,8 @@ class Template:
     # -- workers ---------------------------------------------------------------------------------------------------------
 
     def _fork(self, number: int, connection: int) -> None:
+        while self._needed:  # the worker would have to do it, and all others, too
+            self._import(self._needed.pop(0))
         if self._spoilt:
             os.close(connection)
             self._tell(Kind.UNFORKED, number, "")

@@ -32,7 +32,7 @@ class Kind(IntEnum):
     Worker to driver: REPORT (trial, attempt, iteration, metrics, checkpoint, named, extras as bytes or None), SAVED (trial, attempt,
     iteration, checkpoint), ENDED (trial, attempt, outcome, error, exception as bytes, reason why the worker can't be used again or "",
     modules imported).
-    Driver to template: TRAINABLE (size of each part) with a file, PRELOAD (module names), FORK (worker) with a socket.
+    Driver to template: TRAINABLE (size of each part, orders, script, excluded packages, modules to import first) with a file, PRELOAD (module names), FORK (worker) with a socket.
     Template to driver: FORKED (worker, pid), UNFORKED (worker, why), EXITED (worker, wait status), SPOILED (module, why),
     IMPORTING (package that it begins to import, "" when it has done).
     """

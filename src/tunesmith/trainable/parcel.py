@@ -10,6 +10,8 @@
 from __future__ import annotations
 
 import io
+import linecache
+import os
 import pickle
 import struct
 import types
@@ -32,10 +34,11 @@ _LIMIT = 1 << 20
 
 @dataclass(slots=True)
 class Parcel:
-    """A pickled object (``data``), and the large buffers (C-contiguous memory) that it refers to."""
+    """A pickled object (``data``), the large buffers (C-contiguous memory) that it refers to, and names of modules that it needs."""
 
     data: bytes
     buffers: list[memoryview]
+    modules: frozenset[str]
 
 
 def pack_trainable(spec: TrainableSpec) -> Parcel:
@@ -45,9 +48,9 @@ def pack_trainable(spec: TrainableSpec) -> Parcel:
         SerializationError: names the captured variable that can't be pickled, its type and its size.
     """
     with by_value() as homes:
-        data, buffers = _dump_trainable(spec, homes)
+        data, buffers, modules = _dump_trainable(spec, homes)
         classes = pickle.dumps(_classes(homes), 5)
-    return Parcel(_joined(classes, data), [buffer.raw() for buffer in buffers])
+    return Parcel(_joined(classes, data), [buffer.raw() for buffer in buffers], frozenset(modules))
 
 
 def check_picklable(spec: TrainableSpec) -> None:
@@ -67,9 +70,9 @@ def pack_config(config: dict[str, Any]) -> bytes:
         {'lr': 0.1, 'layers': [64, 64]}
     """
     if _is_plain(config):
-        return _joined(b"", pickle.dumps((config, ()), 5))
+        return _joined(b"", pickle.dumps((config, (), {}), 5))
     with by_value() as homes:
-        return _joined(b"", _dump(config, homes, io.BytesIO(), None))
+        return _joined(b"", _dump(config, homes, io.BytesIO(), None, set()))
 
 
 def unpack(data: bytes | memoryview, buffers: Sequence[Any] = ()) -> Any:
@@ -86,7 +89,9 @@ def _joined(classes: bytes, data: bytes) -> bytes:
 
 
 def _load(data: bytes | memoryview, buffers: Sequence[Any] = ()) -> Any:
-    thing, named = pickle.loads(data, buffers=buffers)
+    thing, named, sources = pickle.loads(data, buffers=buffers)
+    for file, lines in sources.items():
+        linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
     for described, name, one in named:
         one.__qualname__ = name  # classes inside of classes have lost it
         if "." not in name:
@@ -101,15 +106,19 @@ def _lookup(module: types.ModuleType, name: str) -> Any:
     return found
 
 
-def _dump_trainable(spec: TrainableSpec, homes: Mapping[str, types.ModuleType]) -> tuple[bytes, list[pickle.PickleBuffer]]:
+def _dump_trainable(spec: TrainableSpec, homes: Mapping[str, types.ModuleType]) -> tuple[bytes, list[pickle.PickleBuffer], set[str]]:
     buffers: list[pickle.PickleBuffer] = []
+    modules: set[str] = set()
     try:
-        return _dump(spec, homes, io.BytesIO(), buffers.append), buffers
+        return _dump(spec, homes, io.BytesIO(), buffers.append, modules), buffers, modules
     except Exception as error:
         raise blamed(spec, error) from error
 
 
-def _dump(thing: Any, homes: Mapping[str, types.ModuleType], out: Any, beside: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+def _dump(
+    thing: Any, homes: Mapping[str, types.ModuleType], out: Any, beside: Callable[[pickle.PickleBuffer], Any] | None, modules: set[str]
+) -> bytes:
+    """``modules`` gets the names of those that things are taken from by name."""
     import cloudpickle
 
     described = {name: describe(module) for name, module in homes.items()}
@@ -122,15 +131,29 @@ def _dump(thing: Any, homes: Mapping[str, types.ModuleType], out: Any, beside: C
                 module = homes.get(obj.__module__)
                 if module is not None and _lookup(module, obj.__qualname__) is obj:
                     named.append((described[obj.__module__], obj.__qualname__, obj))
-            elif isinstance(obj, types.ModuleType) and homes.get(obj.__name__) is obj and obj.__name__ != "__main__":
-                return home, (described[obj.__name__],), {key: value for key, value in vars(obj).items() if key != "__builtins__"}
+                if module is None:
+                    modules.add(obj.__module__)
+                elif isinstance(obj, types.FunctionType):
+                    _add_source(sources, obj.__code__.co_filename)
+            elif isinstance(obj, types.ModuleType):
+                if homes.get(obj.__name__) is not obj:
+                    modules.add(obj.__name__)
+                elif obj.__name__ != "__main__":
+                    return home, (described[obj.__name__],), {key: value for key, value in vars(obj).items() if key != "__builtins__"}
             return super().reducer_override(obj)
 
     named: list[tuple[Described, str, Any]] = []
+    sources: dict[str, list[str]] = {}
     pickler = Pickler(out, protocol=5, buffer_callback=beside)
     pickler.globals_ref.update({id(vars(module)): _Globals(described[name]) for name, module in homes.items()})
-    pickler.dump((thing, named))  # the tuple's first part fills the second
+    pickler.dump((thing, named, sources))  # the tuple's first part fills the others
     return out.getvalue()  # type: ignore[no-any-return]
+
+
+def _add_source(sources: dict[str, list[str]], file: str) -> None:
+    """Of code that is in no file (a notebook's cell), for tracebacks."""
+    if file not in sources and file in linecache.cache and not os.path.exists(file):
+        sources[file] = linecache.getlines(file)
 
 
 class _Globals(dict[str, Any]):
@@ -165,7 +188,7 @@ def _classes(homes: Mapping[str, types.ModuleType]) -> dict[str, bytes]:
     for name, value in list(vars(main).items()):
         if isinstance(value, type) and value.__module__ == main.__name__ and value.__qualname__ == name:
             with suppress(Exception):
-                classes[name] = _dump(value, homes, _Short(), None)
+                classes[name] = _dump(value, homes, _Short(), None, set())
     return classes
 
 
