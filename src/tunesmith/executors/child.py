@@ -11,6 +11,7 @@ import gc
 import io
 import os
 import pickle
+import resource
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ import traceback
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NoReturn
 
 from tunesmith.blame import describe, is_library, is_ours, outcome_of
@@ -36,7 +38,6 @@ from tunesmith.trainable.worker import GO_ON, Answer
 
 __all__ = ["Orders", "Worker"]
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _GROWN = 64 << 20
 """A worker that has grown by more bytes than this is not used for another trial."""
 
@@ -89,9 +90,8 @@ class Worker:
         self._output = Output(orders.log_to_file) if orders.log_to_file is not None else None
         self._surroundings: Surroundings | None = None
         self._threads = orders.threads
-        self._known = set(sys.modules)
         self._modules = len(sys.modules)
-        self._size = _resident()
+        self._size = _largest()
         self._guarded = True  # our own code runs: not to be interrupted
         self._pid = os.getpid()
         self._masks: dict[int, set[int | signal.Signals]] = {}  # thread -> the signals it had blocked before it forked
@@ -233,12 +233,10 @@ class Worker:
 
     def _imported(self) -> list[str]:
         """Installed modules that this attempt was the first to import."""
-        if len(sys.modules) == self._modules:
-            return []
-        found = loaded(sys.modules, known=self._known)
-        self._known.update(sys.modules)
-        self._modules = len(sys.modules)
-        return found
+        count, self._modules = len(sys.modules) - self._modules, len(sys.modules)
+        # The newest are at the end. Looking at the others would copy their memory from the template, which takes milliseconds.
+        newest = list(islice(reversed(sys.modules.items()), max(0, count)))
+        return loaded(dict(reversed(newest)))
 
     def _on_term(self, _: int, frame: types.FrameType | None) -> None:
         """SIGTERM: unwind the trial's code, so that its ``finally`` blocks run; soon after comes SIGKILL."""
@@ -314,7 +312,7 @@ class _Before:
             return "it has changed sys.path"
         if environment() != self.surroundings:
             return "it has changed the environment"
-        if _resident() - size > _GROWN:
+        if _largest() - size > _GROWN:
             return "it has grown"
         return ""
 
@@ -368,13 +366,9 @@ def _has_children() -> bool:
     return True
 
 
-def _resident() -> int:
-    """Resident memory of this process, bytes."""
-    handle = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return int(os.read(handle, 200).split()[1]) * _PAGE
-    finally:
-        os.close(handle)
+def _largest() -> int:
+    """The most memory that this process has had so far (resident), bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _exception(error: BaseException) -> bytes | None:

@@ -294,7 +294,11 @@ class LocalExecutor:
     # -- what a worker tells ---------------------------------------------------------------------------------------------
 
     def _heard(self, process: Process) -> None:
-        for kind, fields in process.receive():
+        process.unread += process.receive()
+        if not process.pid:
+            return  # it is quicker than the template's word that it was born, which comes first in its story
+        messages, process.unread = process.unread, []
+        for kind, fields in messages:
             if kind is Kind.REPORT:
                 self._ready.append(reported(fields))
                 process.asked = not process.told_to_end
@@ -377,6 +381,7 @@ class LocalExecutor:
             self._tell_start(process)
         if process.doom:  # there is nothing to unwind yet
             process.signal(signal.SIGKILL)
+        self._heard(process)
 
     def _unforked(self, process: Process, why: str) -> None:
         if not why:  # this template is not to be forked any more

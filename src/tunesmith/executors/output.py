@@ -36,11 +36,16 @@ class Output:
         Raises:
             OSError: a file can't be made.
         """
-        os.makedirs(trial_dir, exist_ok=True)
+        try:
+            os.mkdir(trial_dir)
+            fresh = True
+        except OSError:
+            os.makedirs(trial_dir, exist_ok=True)
+            fresh = False
         files = []
         for index, name in enumerate(self._names):
             path = os.path.join(trial_dir, name)
-            files.append((path, self._opened(index, path)))
+            files.append((path, self._opened(index, path, fresh)))
         self._files = files
         os.dup2(files[0][1], 1)
         os.dup2(files[-1][1], 2)
@@ -52,7 +57,7 @@ class Output:
 
     def leave(self) -> None:
         """The trial is over: what it printed is in its files."""
-        for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
+        for stream in {sys.stdout, sys.stderr, self._stdout, self._stderr}:
             with contextlib.suppress(Exception):  # the trial may have put anything there, or closed it
                 stream.flush()
         _libc.fflush(None)  # what C code has printed
@@ -74,12 +79,12 @@ class Output:
                 os.close(handle)
         self._files = []
 
-    def _opened(self, index: int, path: str) -> int:
+    def _opened(self, index: int, path: str, fresh: bool) -> int:
         if index < len(self._files):
             old, handle = self._files[index]
             if handle >= 0:
                 self._files[index] = (old, -1)
-                if not os.path.lexists(path):
+                if fresh or not os.path.lexists(path):
                     try:
                         os.rename(old, path)
                         return handle

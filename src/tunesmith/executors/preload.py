@@ -22,14 +22,13 @@ _NEVER = frozenset({
 """The driver's own tools: trials have no use for them, and some act when they are imported."""
 
 
-def loaded(modules: Mapping[str, object], excluded: Container[str] = (), known: Container[str] = ()) -> list[str]:
+def loaded(modules: Mapping[str, object], excluded: Container[str] = ()) -> list[str]:
     """Names of installed modules (never the user's own) among ``modules``, as ``sys.modules`` has them, in the order of import.
 
     Args:
         excluded: top-level packages to be left out.
-        known: names that are of no interest.
     """
-    return [name for name, module in list(modules.items()) if name not in known and _is_installed(name, module, excluded)]
+    return [name for name, module in list(modules.items()) if _is_installed(name, module, excluded)]
 
 
 def needed(modules: Mapping[str, object], referenced: Iterable[str], excluded: Container[str] = ()) -> list[str]:

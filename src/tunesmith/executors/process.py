@@ -41,6 +41,7 @@ class Process:
         doom: the outcome of its attempt, decided from here.
         ended: its attempt's end, told when the process is gone.
         gpus: cards that this process may use.
+        unread: messages that have come, and nobody has looked at.
     """
 
     def __init__(self, number: int, forker: Forker, selector: selectors.BaseSelector, readable: Callable[[Process], None]) -> None:
@@ -52,6 +53,7 @@ class Process:
         self.doom = ""
         self.ended: Any = None
         self.gpus: tuple[tuple[int, float], ...] = ()
+        self.unread: list[tuple[Kind, tuple[Any, ...]]] = []
         self._selector = selector
         self._readable = readable
         self._sent: bytes = b""  # until it is forked: what to send again to another

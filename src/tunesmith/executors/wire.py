@@ -32,7 +32,8 @@ class Kind(IntEnum):
     Worker to driver: REPORT (trial, attempt, iteration, metrics, checkpoint, named, extras as bytes or None), SAVED (trial, attempt,
     iteration, checkpoint), ENDED (trial, attempt, outcome, error, exception as bytes, reason why the worker can't be used again or "",
     modules imported).
-    Driver to template: TRAINABLE (size of each part, orders, script, excluded packages, modules to import first) with a file, PRELOAD (module names), FORK (worker) with a socket.
+    Driver to template: TRAINABLE (size of each part, orders, script, excluded packages, modules to import first) with a file,
+    PRELOAD (module names), FORK (worker) with a socket.
     Template to driver: FORKED (worker, pid), UNFORKED (worker, why), EXITED (worker, wait status), SPOILED (module, why),
     IMPORTING (package that it begins to import, "" when it has done).
     """
@@ -52,6 +53,9 @@ class Kind(IntEnum):
     EXITED = 50
     SPOILED = 51
     IMPORTING = 52
+
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 def encode(kind: Kind, *fields: Any) -> bytes:
@@ -94,7 +98,7 @@ class Frames:
                 break
             at += 5 + length
             try:
-                found.append((Kind(kind), _loads(memoryview(rest)[at - length : at])))
+                found.append((_KINDS[kind], _loads(memoryview(rest)[at - length : at])))
             except Exception as error:
                 raise ExecutorError(f"a message of kind {kind} can't be read: {type(error).__name__}: {error}") from error
         if at:

@@ -155,7 +155,7 @@ def _spec(name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSp
 
 
 def _is_pytests(loader: object) -> bool:
-    """Test modules are taken by value even if they could be imported: fixtures have changed their variables, and they import all of pytest."""
+    """Test modules go by value even if they could be imported: fixtures may have changed their variables, and they import all of pytest."""
     return type(loader).__module__.startswith("_pytest.")
 
 

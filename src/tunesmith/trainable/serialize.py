@@ -58,8 +58,8 @@ def blamed_config(config: Mapping[str, Any], error: Exception) -> SerializationE
         if not _picklable(value):
             path, culprit = _innermost(f"config[{key!r}]", value, _DEPTH, set())
             return SerializationError(
-                f"The config can't be sent to a worker: {path} is a {_type_name(culprit)}, which can't be pickled ({error}). Create it inside "
-                "the trainable."
+                f"The config can't be sent to a worker: {path} is a {_type_name(culprit)}, which can't be pickled ({error}). "
+                "Create it inside the trainable."
             )
     return SerializationError(f"The config can't be sent to a worker: {type(error).__name__}: {error}")
 
