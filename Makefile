@@ -10,6 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 # What each environment stamp installs.
 EXTRAS_quickstart := sklearn
 EXTRAS_dev := all,test,check
+EXTRAS_full := all,test,check,frameworks
 EXTRAS_bench := all,bench
 
 .PHONY: help quickstart test test-all check bench clean
@@ -18,7 +19,7 @@ EXTRAS_bench := all,bench
 help:
 	@echo "make quickstart   tune a small neural network on handwritten digits (under a minute after installation)"
 	@echo "make test         the tests of everything that needs no large package"
-	@echo "make test-all     every test, the slow ones and thorough property tests included"
+	@echo "make test-all     every test, the slow ones, real frameworks (2 GB) and thorough property tests included"
 	@echo "make check        ruff, mypy --strict, import contracts, module budget"
 	@echo "make bench        speed beside the peers, measured in one run; writes benchmarks/RESULTS.md"
 	@echo "make clean        remove the environment and all caches"
@@ -29,7 +30,7 @@ quickstart: $(VENV)/.installed-quickstart
 test: $(VENV)/.installed-dev
 	$(PYTEST) -q -n 2 -m "not slow" $(ARGS)
 
-test-all: $(VENV)/.installed-dev
+test-all: $(VENV)/.installed-full
 	$(PYTEST) -q -n 2 --hypothesis-profile=thorough $(ARGS)
 
 check: $(VENV)/.installed-dev

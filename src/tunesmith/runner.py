@@ -111,8 +111,8 @@ def run(
             ``ProgressReporter`` of your own. None: the usual table, or lines.
         seed: of all random streams. None: one is drawn, shown and recorded.
         deterministic: the order of events does not depend on timing; limits in seconds are refused.
-        executor: what runs the trials: "inline" (in this thread), an executor, or None: the environment's
-            ``TUNESMITH_EXECUTOR``, else "inline".
+        executor: what runs the trials: "local" (each in a process of its own, on this machine), "inline" (in this thread, one at a
+            time), an executor, or None: the environment's ``TUNESMITH_EXECUTOR``, else "local" (on Linux; elsewhere "inline").
         max_trial_s: seconds that an attempt may run; ``max_silence_s``: that it may go without a report. They need an
             executor that can end a trial by force.
         drain_s: seconds, or a ``timedelta``, that running trials have to report and save when the experiment ends before they do:

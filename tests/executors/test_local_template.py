@@ -218,7 +218,7 @@ def test_kill_9_of_the_template_while_workers_are_due(rigs: Callable[..., Rig]) 
 
 def test_kill_9_of_a_template_that_has_not_forked_yet(rigs: Callable[..., Rig], install: Install) -> None:
     rig = rigs(tells)
-    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    (forker,) = rig.executor._nursery._forkers  # type: ignore[attr-defined]
     forker.kill()
     assert ended_of(rig.run(0)).outcome == "finished"
 
@@ -226,7 +226,7 @@ def test_kill_9_of_a_template_that_has_not_forked_yet(rigs: Callable[..., Rig], 
 def test_a_package_whose_import_never_ends_is_left_out(rigs: Callable[..., Rig], install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("hangs", "import threading\nif in_template: threading.Event().wait()")
     rig = rigs(tells, reuse=False)
-    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    (forker,) = rig.executor._nursery._forkers  # type: ignore[attr-defined]
     rig.until(lambda: forker.importing == "hangs")
     monkeypatch.setattr("tunesmith.executors.local._BORN_S", 0.05)
     assert ended_of(rig.run(0)).outcome == "finished"
@@ -236,7 +236,7 @@ def test_a_package_whose_import_never_ends_is_left_out(rigs: Callable[..., Rig],
 def test_closed_while_an_import_hangs(rigs: Callable[..., Rig], install: Install) -> None:
     install("hangs", "import threading\nif in_template: threading.Event().wait()")
     rig = rigs(tells)
-    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    (forker,) = rig.executor._nursery._forkers  # type: ignore[attr-defined]
     rig.until(lambda: forker.importing == "hangs")
     rig.launch(0)
     rig.executor.close()
@@ -270,7 +270,7 @@ def test_more_launches_at_once_than_a_socket_holds(rigs: Callable[..., Rig], ins
     without_processes(rig)
     for trial in range(400):
         rig.launch(trial)
-    rig.executor._learn([f"not_there_{index}" for index in range(20_000)])  # type: ignore[attr-defined]
+    rig.executor._nursery.learn([f"not_there_{index}" for index in range(20_000)])  # type: ignore[attr-defined]
     for trial in range(400, 900):
         rig.launch(trial)
     rig.finish()
@@ -312,7 +312,7 @@ def test_closed_with_trials_running_and_due(rigs: Callable[..., Rig]) -> None:
 
 def test_closed_from_the_first_moment(rigs: Callable[..., Rig], tmp_path: Path) -> None:
     rig = rigs(tells)
-    (forker,) = rig.executor._forkers  # type: ignore[attr-defined]
+    (forker,) = rig.executor._nursery._forkers  # type: ignore[attr-defined]
     rig.executor.launch(Assignment(0, 0, "a", "b", "c", {}, str(tmp_path)))
     rig.executor.close()
     assert forker._process.returncode is not None
@@ -328,5 +328,5 @@ def test_a_worker_that_dies_idle_is_not_missed(rigs: Callable[..., Rig]) -> None
     rig.run(0)
     pid = rig.reports(0)[0].metrics["pid"]
     os.kill(pid, signal.SIGKILL)
-    rig.until(lambda: not rig.executor._idle)  # type: ignore[attr-defined]
+    rig.until(lambda: not rig.executor._nursery.processes)  # type: ignore[attr-defined]
     assert ended_of(rig.run(1)).outcome == "finished"

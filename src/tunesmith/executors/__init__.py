@@ -1,5 +1,5 @@
-"""Executors run attempts: :mod:`~tunesmith.executors.local` in processes of this machine, :mod:`~tunesmith.executors.inline` in the driver's
-own thread; all speak :mod:`~tunesmith.executors.base`.
+"""Executors run attempts: :mod:`~tunesmith.executors.local` in processes of this machine, :mod:`~tunesmith.executors.inline` in the
+driver's own thread; all speak :mod:`~tunesmith.executors.base`.
 """
 
 from __future__ import annotations

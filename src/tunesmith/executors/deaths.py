@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import signal
+from typing import Any
 
 from tunesmith.blame import is_library, is_ours
 from tunesmith.core.events import AttemptEnded
@@ -32,11 +33,22 @@ class Autopsy:
         self._oom = OomWatch()
         self._log = log_to_file[1] if log_to_file is not None else None
 
-    def died(self, assignment: Assignment, pid: int, status: int) -> AttemptEnded:
-        """By its wait status.
+    def verdict(self, assignment: Assignment, pid: int, how: str, detail: Any) -> AttemptEnded:
+        """The end of an attempt whose process is no more.
 
-        An exit that the trial's own code asked for is that code's failure; a signal is the loss of a worker.
+        Args:
+            how: "exited", with the wait status as ``detail``; "unborn": it could not be forked, and why; "orphaned": its template has died.
         """
+        if how == "exited":
+            return self._died(assignment, pid, detail)
+        if how == "unborn":
+            error = {"type": "ForkFailed", "message": f"no process could be made for it: {detail}", "where": "", "traceback": ""}
+            return AttemptEnded(assignment.trial, assignment.attempt, "worker_lost", error)
+        what = "the process that workers are forked from was killed, and its own with it"
+        return self._verdict(assignment, "worker_lost", "TemplateLost", what)
+
+    def _died(self, assignment: Assignment, pid: int, status: int) -> AttemptEnded:
+        """An exit that the trial's own code asked for is that code's failure; a signal is the loss of a worker."""
         if os.WIFEXITED(status):
             code = os.WEXITSTATUS(status)
             what = f"its process {pid} ended with exit code {code} in the middle of the trial (os._exit?)"
@@ -51,16 +63,6 @@ class Autopsy:
             return self._verdict(assignment, "oom_ram", "OutOfMemory", what)
         what = f"its process {pid} was killed by {name} ({signal.strsignal(number)})"
         return self._verdict(assignment, "worker_lost", name, what, dumped=number in _FAULTS)
-
-    def unborn(self, assignment: Assignment, why: str) -> AttemptEnded:
-        """It could not be forked."""
-        error = {"type": "ForkFailed", "message": f"no process could be made for it: {why}", "where": "", "traceback": ""}
-        return AttemptEnded(assignment.trial, assignment.attempt, "worker_lost", error)
-
-    def orphaned(self, assignment: Assignment) -> AttemptEnded:
-        """It died with the template."""
-        what = "the process that workers are forked from was killed, and its own with it"
-        return self._verdict(assignment, "worker_lost", "TemplateLost", what)
 
     def exception(self, blob: bytes | None) -> BaseException | None:
         """The exception that a trial ended with, if it can be rebuilt here."""

@@ -7,7 +7,6 @@ the template, which is its parent: a child process that a trial leaves behind ma
 from __future__ import annotations
 
 import contextlib
-import heapq
 import logging
 import os
 import secrets
@@ -16,25 +15,24 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 from tunesmith.blame import describe
 from tunesmith.core.events import AttemptEnded, AttemptStarted, Event
 from tunesmith.errors import ExecutorError, UserCodeError
+from tunesmith.executors.alarms import Alarms
 from tunesmith.executors.base import CONTINUE, PAUSE, Assignment, ExecutorCapabilities, ExecutorSetup
 from tunesmith.executors.child import Orders
 from tunesmith.executors.deaths import Autopsy
-from tunesmith.executors.forker import Forker
 from tunesmith.executors.gpus import Cards
 from tunesmith.executors.leasing import Leasing
 from tunesmith.executors.machine import machine_totals
+from tunesmith.executors.nursery import Nursery
 from tunesmith.executors.nvml import Nvml
 from tunesmith.executors.process import Process
 from tunesmith.executors.surroundings import Surroundings, hold_standard_descriptors, thread_variables
 from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved
-from tunesmith.trainable.parcel import Parcel, pack_config, pack_trainable
+from tunesmith.trainable.parcel import pack_config, pack_trainable
 
 __all__ = ["LocalExecutor"]
 
@@ -67,21 +65,15 @@ class LocalExecutor:
         self._selector = selectors.DefaultSelector()
         self._wakes = -1
         self._nvml = nvml
-        self._run = secrets.token_hex(8)
         self._leasing: Leasing | None = None
         self._clearing: dict[int, Process] = {}  # gone, but their cards are not yet known to be clean
         self._blocked: list[tuple[Assignment, bytes]] = []  # until those who had their cards are gone
-        self._forkers: list[Forker] = []  # the last one forks; those before it have workers still
-        self._barren = 0  # templates in a row that have died before they were of use
-        self._excluded: set[str] = set()
-        self._learned: set[str] = set()
-        self._processes: dict[int, Process] = {}
+        self._nursery: Nursery | None = None
         self._attempts: dict[int, Process] = {}  # trial -> the process of its open attempt
         self._idle: list[Process] = []
         self._ready: list[Event] = []
         self._starts: list[Event] = []
-        self._alarms: list[tuple[float, int, Process, int, int]] = []
-        self._numbers = count()
+        self._alarms = Alarms()
         self._surroundings: Surroundings | None = None
         self._stale = True
         self._info: dict[str, Any] = {}
@@ -104,17 +96,19 @@ class LocalExecutor:
             )
         cards = Cards.discover(nvml=self._nvml)
         totals = machine_totals(cards)
+        run = secrets.token_hex(8)
         if cards.count:
-            self._leasing = Leasing(cards, self._run, totals, self.wake)
+            self._leasing = Leasing(cards, run, totals, self.wake)
         self._setup = setup
-        self._threads = max(1, int(setup.cpus))
         self._info = {"hostname": socket.gethostname(), "node_ip": "127.0.0.1"}
         self._autopsy = Autopsy(setup.log_to_file)
-        self._orders = Orders(setup.log_to_file, setup.chdir, setup.reuse is True, self._threads)
-        self._parcel: Parcel = pack_trainable(setup.trainable)
+        orders = Orders(setup.log_to_file, setup.chdir, setup.reuse is True, max(1, int(setup.cpus)))
         self._wakes = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wakes, selectors.EVENT_READ, self._woken)
-        self._begin_template()
+        self._nursery = Nursery(
+            self._selector, pack_trainable(setup.trainable), orders,
+            heard=self._heard, born=self._born, gone=self._gone, begun=self._spare, run=run,
+        )  # fmt: skip
         return totals
 
     def launch(self, assignment: Assignment) -> None:
@@ -133,17 +127,20 @@ class LocalExecutor:
         if process is None and self._dismiss_holders(assignment):
             self._blocked.append((assignment, config))
         else:
-            self._assign(process or self._new(), assignment, config)
+            self._assign(process, assignment, config)
 
-    def _assign(self, process: Process, assignment: Assignment, config: bytes) -> None:
-        if self._leasing is not None and assignment.gpus and not process.pid:
-            self._leasing.lease(process.number, assignment)
+    def _assign(self, process: Process | None, assignment: Assignment, config: bytes) -> None:
+        if process is None:
+            assert self._nursery is not None, "start() comes first"
+            process = self._nursery.make()
+            if self._leasing is not None and assignment.gpus:
+                self._leasing.lease(process.number, assignment)
         self._attempts[assignment.trial] = process
         process.launch(assignment, config, self._present(), self._variables(assignment))
         if process.pid:
             self._tell_start(process)
         else:
-            self._alarm(process, _BORN_S, 0)
+            self._alarms.set(process, _BORN_S, self._overdue)
 
     def answer(self, trial: int, attempt: int, action: str, *, mode: str = "", save: bool = False) -> None:
         """Send the decision; a warm pause is an answer that does not come yet."""
@@ -177,7 +174,7 @@ class LocalExecutor:
             assert self._setup is not None
             process.doom = outcome
             process.signal(signal.SIGTERM)
-            self._alarm(process, self._setup.grace_s, signal.SIGKILL)
+            self._alarms.set(process, self._setup.grace_s, self._end)
         elif process is None:
             self._withdraw(trial, attempt, outcome)
 
@@ -188,15 +185,12 @@ class LocalExecutor:
             timeout = 0.0
         elif self._starts:
             timeout = _LINGER_S if timeout is None else min(timeout, _LINGER_S)
-        if self._alarms:
-            left = max(0.0, self._alarms[0][0] - time.monotonic())
-            timeout = left if timeout is None else min(timeout, left)
+        timeout = self._alarms.patience(timeout)
         if self._leasing is not None and (left_over := self._leasing.patience()) is not None:
             timeout = left_over if timeout is None else min(timeout, left_over)
         for key, mask in self._selector.select(timeout):
             key.data(mask)
-        if self._alarms:
-            self._ring()
+        self._alarms.ring()
         if self._leasing is not None:
             self._ready += self._leasing.collect()
         events, self._starts, self._ready = self._starts + self._ready, [], []
@@ -208,23 +202,22 @@ class LocalExecutor:
             os.eventfd_write(self._wakes, 1)
 
     def close(self) -> None:
-        """Idle workers may leave by themselves; all others are killed."""
-        for process in self._idle:
-            process.send(Kind.EXIT)
-        waiting = {process.number for process in self._idle}
-        deadline = time.monotonic() + _AFTER_TERM_S
-        while waiting & self._processes.keys() and time.monotonic() < deadline:
-            for key, mask in self._selector.select(max(0.0, deadline - time.monotonic())):
-                key.data(mask)
-        for forker in self._forkers:
-            forker.close()
-        for process in self._processes.values():
-            process.close(self._selector)
-        self._forkers, self._processes, self._attempts, self._idle = [], {}, {}, []
-        self._ready, self._starts, self._alarms, self._blocked = [], [], [], []
+        """Idle workers may leave by themselves; all others are killed. Idempotent."""
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            waiting = [process for process in nursery.processes.values() if process.idle]
+            for process in waiting:
+                process.dismiss()
+            deadline = time.monotonic() + _AFTER_TERM_S
+            while not all(process.gone for process in waiting) and (left := deadline - time.monotonic()) > 0:
+                for key, mask in self._selector.select(left):
+                    key.data(mask)
+            nursery.close()
         if self._leasing is not None:
             self._leasing.close()
             self._leasing = None
+        self._attempts, self._idle, self._ready, self._starts, self._blocked = {}, [], [], [], []
+        self._alarms.clear()
         if self._wakes >= 0:
             handle, self._wakes = self._wakes, -1
             os.close(handle)
@@ -232,16 +225,10 @@ class LocalExecutor:
 
     # -- workers ---------------------------------------------------------------------------------------------------------
 
-    def _new(self) -> Process:
-        process = Process(next(self._numbers), self._forkers[-1], self._selector, self._heard)
-        self._processes[process.number] = process
-        return process
-
     def _reusable(self, assignment: Assignment) -> Process | None:
-        if assignment.gpus:
-            found = next((process for process in self._idle if process.gpus == assignment.gpus), None)
-        else:
-            found = next((process for process in reversed(self._idle) if not process.gpus), None)
+        """The idle worker that was busy last; one with cards only for the very same cards."""
+        self._idle = [process for process in self._idle if process.idle]
+        found = next((process for process in reversed(self._idle) if process.gpus == assignment.gpus), None)
         if found is not None:
             self._idle.remove(found)
         return found
@@ -250,16 +237,18 @@ class LocalExecutor:
         """Whether idle workers hold some of the cards; they are sent away."""
         wanted = {card for card, _ in assignment.gpus}
         assert self._setup is not None
-        for process in [process for process in self._idle if wanted & process.cards]:
-            self._idle.remove(process)
-            process.send(Kind.EXIT)
-            self._alarm(process, self._setup.grace_s, signal.SIGKILL)
+        for process in self._idle:
+            if wanted & process.cards:
+                process.dismiss()
+                self._alarms.set(process, self._setup.grace_s, self._end)
         return self._held(assignment)
 
     def _held(self, assignment: Assignment) -> bool:
         """Whether a worker that was sent away, or what is left of it, is still on the cards."""
         wanted = {card for card, _ in assignment.gpus}
-        leaving = [process for process in self._processes.values() if process.assignment is None] if wanted else []
+        if not wanted or self._nursery is None:
+            return False
+        leaving = [process for process in self._nursery.processes.values() if process.dismissed]
         return any(wanted & process.cards for process in [*leaving, *self._clearing.values()])
 
     def _withdraw(self, trial: int, attempt: int, outcome: str) -> None:
@@ -321,10 +310,11 @@ class LocalExecutor:
         if self.last_error is not None and event.error and event.error.get("traceback"):
             self.last_error.add_note(f"In the trial's process:\n{event.error['traceback']}")
         self._judge(process, event)
-        self._learn(imported)
+        assert self._nursery is not None
+        self._nursery.learn(imported)
         reuse = self._setup.reuse
         clean = event.outcome == "finished" and not spent and not process.gpus and self._setup.trainable.kind == "function"
-        if process.forker is self._forkers[-1] and (
+        if self._nursery.is_current(process) and (
             clean if reuse is None else reuse and not process.doom and event.outcome in ("finished", "stopped")
         ):
             self._attempts.pop(event.trial)
@@ -334,76 +324,24 @@ class LocalExecutor:
         else:
             process.ended = event
             process.send(Kind.EXIT)
-            self._alarm(process, self._setup.grace_s, signal.SIGKILL)
+            self._alarms.set(process, self._setup.grace_s, self._end)
 
-    def _learn(self, names: list[str]) -> None:
-        """What a trial had to import is there from the start for those to come."""
-        fresh = [name for name in names if name not in self._learned and name.partition(".")[0] not in self._excluded]
-        if fresh:
-            self._learned.update(fresh)
-            self._forkers[-1].preload(fresh)
+    # -- what the nursery tells ------------------------------------------------------------------------------------------
 
-    # -- what the template tells -----------------------------------------------------------------------------------------
-
-    def _begin_template(self) -> None:
-        forker = Forker(self._parcel, self._orders, self._excluded, self._run)
-        if self._leasing is not None:
-            self._leasing.spare(forker.pid)
-        forker.preload(self._learned)
-        self._forkers.append(forker)
-        forker.watch(self._selector, self._told, self._bereaved)
-
-    def _told(self, forker: Forker) -> None:
-        for kind, fields in forker.receive():
-            if kind is Kind.SPOILED:
-                self._replace(forker, *fields)
-                continue
-            process = self._processes.get(fields[0])
-            if process is None:
-                continue
-            if kind is Kind.FORKED:
-                self._forked(process, fields[1])
-            elif kind is Kind.EXITED:
-                self._exited(process, fields[1])
-            elif kind is Kind.UNFORKED:
-                self._unforked(process, fields[1])
-        if forker.forked_any:
-            self._barren = 0
-        if forker.replaced and not any(process.forker is forker for process in self._processes.values()):
-            self._forkers.remove(forker)
-            forker.close()
-
-    def _forked(self, process: Process, pid: int) -> None:
-        process.pid = pid
+    def _born(self, process: Process) -> None:
         if self._leasing is not None and process.gpus:
-            self._leasing.join(process.number, pid)
-        if process.assignment is not None and process.ended is None:
+            self._leasing.join(process.number, process.pid)
+        if process.assignment is not None:
             self._tell_start(process)
         if process.doom:  # there is nothing to unwind yet
             process.signal(signal.SIGKILL)
         self._heard(process)
 
-    def _unforked(self, process: Process, why: str) -> None:
-        if not why:  # this template is not to be forked any more
-            assert process.forker is not self._forkers[-1]
-            process.move(self._forkers[-1])
-            return
-        self._gone(process, lambda one: self._autopsy.unborn(one, why))
-
-    def _exited(self, process: Process, status: int) -> None:
-        self._gone(process, lambda one: self._autopsy.died(one, process.pid, status))
-
-    def _gone(self, process: Process, verdict: Callable[[Assignment], AttemptEnded]) -> None:
-        """The process is no more, nor is anything that it started."""
-        self._heard(process)  # what it had sent before
-        process.close(self._selector)
-        del self._processes[process.number]
-        if process in self._idle:
-            self._idle.remove(process)
+    def _gone(self, process: Process, how: str, detail: Any) -> None:
         events: list[Event] = []
         assignment = process.assignment
         if assignment is not None:
-            event = process.ended or verdict(assignment)
+            event = process.ended or self._autopsy.verdict(assignment, process.pid, how, detail)
             self._judge(process, event)
             self._attempts.pop(assignment.trial, None)
             events.append(event)
@@ -421,7 +359,7 @@ class LocalExecutor:
             if self._held(assignment):
                 self._blocked.append((assignment, config))
             else:
-                self._assign(self._new(), assignment, config)
+                self._assign(None, assignment, config)
         return events
 
     def _judge(self, process: Process, event: AttemptEnded) -> None:
@@ -433,46 +371,9 @@ class LocalExecutor:
         elif process.leaving and event.outcome == "worker_lost":
             event.outcome, event.error = "stopped", None
 
-    def _replace(self, forker: Forker, module: str, why: str) -> None:
-        """Importing a module made the template unfit: another one does without."""
-        _log.info("%s is not imported ahead for trials: %s.", module, why)
-        self._excluded.add(module)
-        forker.replaced = True
-        for process in self._idle:
-            process.send(Kind.EXIT)
-        self._idle = []
-        self._begin_template()
-
-    def _bereaved(self, forker: Forker) -> None:
-        """The template has died. Its workers did, too."""
-        if forker in self._forkers:
-            self._told(forker)  # what it had told before
-        if forker not in self._forkers:
-            return
-        status = forker.bury()
-        self._forkers.remove(forker)
-        if not self._forkers:
-            self._blame(forker, status)
-            self._begin_template()
-        for process in [process for process in self._processes.values() if process.forker is forker]:
-            if process.pid:
-                self._gone(process, self._autopsy.orphaned)
-            else:
-                process.move(self._forkers[-1])
-
-    def _blame(self, forker: Forker, status: int) -> None:
-        """A package whose import ends the template is left out; one that ends before it has done anything may do so once."""
-        if forker.importing:
-            _log.info("%s is not imported ahead for trials: the import ended the process (status %d).", forker.importing, status)
-            self._excluded.add(forker.importing)
-        elif not forker.forked_any:
-            self._barren += 1
-            if self._barren > 1:
-                how = f"exit code {status}" if status >= 0 else signal.Signals(-status).name
-                raise ExecutorError(
-                    f"the process that trials are forked from ends as soon as it is started ({sys.executable}: {how}); see what it printed "
-                    f"above. Until it can start, use executor='inline'."
-                )
+    def _spare(self, template: int) -> None:
+        if self._leasing is not None:
+            self._leasing.spare(template)
 
     # -- time ------------------------------------------------------------------------------------------------------------
 
@@ -480,26 +381,21 @@ class LocalExecutor:
         """It has been told to end, and was at a report: it has the grace for its ``finally`` blocks."""
         assert self._setup is not None
         process.leaving = True
-        self._alarm(process, self._setup.grace_s, signal.SIGTERM)
-        self._alarm(process, self._setup.grace_s + _AFTER_TERM_S, signal.SIGKILL)
+        self._alarms.set(process, self._setup.grace_s, lambda one: one.signal(signal.SIGTERM))
+        self._alarms.set(process, self._setup.grace_s + _AFTER_TERM_S, self._end)
 
-    def _alarm(self, process: Process, seconds: float, what: int) -> None:
-        heapq.heappush(self._alarms, (time.monotonic() + seconds, next(self._numbers), process, process.launches, what))
+    def _end(self, process: Process) -> None:
+        """By force."""
+        if process.ended is not None:
+            assert process.assignment is not None
+            name = process.assignment.trial_id
+            _log.warning("Trial %s is over, but its process did not end (a thread of its own ran on?), and was killed.", name)
+        process.signal(signal.SIGKILL)
 
-    def _ring(self) -> None:
-        now = time.monotonic()
-        while self._alarms and self._alarms[0][0] <= now:
-            _, _, process, launches, what = heapq.heappop(self._alarms)
-            if process.number in self._processes and process.launches == launches and process not in self._idle:
-                if what:
-                    if process.ended is not None and process.assignment is not None and what == signal.SIGKILL:
-                        name = process.assignment.trial_id
-                        _log.warning("Trial %s is over, but its process did not end (a thread of its own ran on?), and was killed.", name)
-                    process.signal(what)
-                elif not process.pid:
-                    self._alarm(process, _BORN_S, 0)
-                    if process.forker.importing:
-                        process.forker.kill()  # the next one does without
+    def _overdue(self, process: Process) -> None:
+        if not process.pid and self._nursery is not None:
+            self._alarms.set(process, _BORN_S, self._overdue)
+            self._nursery.hurry(process)
 
     def _woken(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):

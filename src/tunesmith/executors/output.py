@@ -1,4 +1,4 @@
-"""Where a trial's prints go: its standard output and error, on the level of file descriptors, so that C code and subprocesses are included."""
+"""Where a trial's prints go: its standard output and error, on the level of file descriptors, which includes C code and subprocesses."""
 
 from __future__ import annotations
 

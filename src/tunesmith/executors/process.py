@@ -42,6 +42,8 @@ class Process:
         ended: its attempt's end, told when the process is gone.
         gpus: cards that this process may use.
         unread: messages that have come, and nobody has looked at.
+        dismissed: it was sent away while it was idle.
+        gone: it is no more.
     """
 
     def __init__(self, number: int, forker: Forker, selector: selectors.BaseSelector, readable: Callable[[Process], None]) -> None:
@@ -54,6 +56,7 @@ class Process:
         self.ended: Any = None
         self.gpus: tuple[tuple[int, float], ...] = ()
         self.unread: list[tuple[Kind, tuple[Any, ...]]] = []
+        self.dismissed = self.gone = False
         self._selector = selector
         self._readable = readable
         self._sent: bytes = b""  # until it is forked: what to send again to another
@@ -76,6 +79,16 @@ class Process:
         self.close(self._selector)
         self._connect(forker)
         self._write(self._sent)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for another attempt."""
+        return self.assignment is None and not (self.dismissed or self.gone)
+
+    def dismiss(self) -> None:
+        """There is no other attempt for it."""
+        self.dismissed = True
+        self.send(Kind.EXIT)
 
     @property
     def cards(self) -> set[int]:
