@@ -32,7 +32,9 @@ class Program:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(source), encoding="utf-8")
 
-    def python(self, *arguments: object, python: object = sys.executable, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    def python(
+        self, *arguments: object, python: object = sys.executable, check: bool = True, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run Python with ``arguments``; a failure shows what it printed."""
         options = {"cwd": self.folder, "timeout": 120, **options}
         done = subprocess.run([str(python), *map(str, arguments)], capture_output=True, text=True, check=False, **options)

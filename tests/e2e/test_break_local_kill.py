@@ -34,6 +34,7 @@ def daemonise():
     os.wait()
 
 def inner(config):
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
     tune.report(loss=1)
     open(os.path.join(root, f"inside_{os.getpid()}"), "w").close()
     threading.Event().wait()
@@ -140,9 +141,10 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
 
 @pytest.mark.parametrize("kind", ["children", "c"])
 def test_kill_9_of_the_driver(start: Callable[[str], Run], kind: str) -> None:
+    """Driver, template, guardian, two trials; and four that each has started."""
     run = start(kind)
     run.wait(lambda: len(run.there()) == 2)
-    assert len(run.processes()) == (12 if kind == "children" else 4)
+    assert len(run.processes()) == (13 if kind == "children" else 5)
     run.driver.kill()
     run.nothing_is_left()
 
@@ -150,7 +152,7 @@ def test_kill_9_of_the_driver(start: Callable[[str], Run], kind: str) -> None:
 def test_kill_9_of_the_driver_of_a_run_within_a_run(start: Callable[[str], Run]) -> None:
     run = start("nested")
     run.wait(lambda: bool(list(run.root.glob("inside_*"))) and len(run.there()) == 1)
-    assert len(run.processes()) == 6
+    assert len(run.processes()) == 9
     run.driver.kill()
     run.nothing_is_left()
 
@@ -171,13 +173,13 @@ def test_kill_9_of_the_template(start: Callable[[str], Run]) -> None:
     os.kill(template, signal.SIGKILL)
     assert run.wait(lambda: all(state(pid) in "ZX" for pid in before)) < 2
     run.wait(lambda: len(run.there()) == 4)
-    assert len(run.processes()) == 12
+    assert len(run.processes()) == 13
     run.driver.kill()
     run.nothing_is_left()
 
 
 def test_kill_9_of_both_at_once(start: Callable[[str], Run]) -> None:
-    """Workers die with their template. What the trials themselves have started is left then: there is nobody who would know of it."""
+    """Workers die with their template; what the trials themselves have started is the guardian's to end."""
     run = start("children")
     run.wait(lambda: len(run.there()) == 2)
     (template,) = run.templates()
@@ -185,16 +187,18 @@ def test_kill_9_of_both_at_once(start: Callable[[str], Run]) -> None:
     os.kill(template, signal.SIGSTOP)
     os.kill(run.driver.pid, signal.SIGKILL)
     os.kill(template, signal.SIGKILL)
-    run.wait(lambda: len(run.processes()) <= 8)
+    run.nothing_is_left()
 
 
-def test_kill_9_of_both_without_children(start: Callable[[str], Run]) -> None:
-    run = start("c")
-    run.wait(lambda: len(run.there()) == 2)
-    (template,) = run.templates()
-    os.kill(template, signal.SIGSTOP)
-    run.driver.kill()
-    os.kill(template, signal.SIGKILL)
+def test_kill_9_of_both_of_a_run_within_a_run(start: Callable[[str], Run]) -> None:
+    """And of the inner template, too."""
+    run = start("nested")
+    run.wait(lambda: bool(list(run.root.glob("inside_*"))) and len(run.there()) == 1)
+    inside = int(next(run.root.glob("inside_*")).name.rpartition("_")[2])
+    inner = int(Path(f"/proc/{inside}/stat").read_text().rpartition(")")[2].split()[1])
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in (run.driver.pid, *run.templates(), inner):
+            os.kill(pid, number)
     run.nothing_is_left()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import pty
 import select
@@ -19,7 +20,7 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 SCRIPT = """
-import os, signal, subprocess, sys, time
+import os, signal, subprocess, sys, tempfile, time
 import tunesmith as tune
 
 root, kind = sys.argv[1:]
@@ -33,10 +34,28 @@ def train(config):
         if kind != "clings":
             tune.report(loss=step)
 
+def saves(config):
+    # it ends by itself only when it has gone on from a checkpoint
+    start = 0
+    if saved := tune.get_checkpoint():
+        with open(os.path.join(saved, "step")) as file:
+            start = int(file.read())
+        print("went on from", start, flush=True)
+    folder = tempfile.mkdtemp()
+    print("at work", flush=True)
+    try:
+        for step in range(start + 1, start + 3 if saved else 100_000):
+            time.sleep(0.01)
+            with open(os.path.join(folder, "step"), "w") as file:
+                file.write(str(step))
+            tune.report(loss=step, checkpoint=folder)
+    finally:
+        print("cleared up", flush=True)
+
 if __name__ == "__main__":
     analysis = tune.run(
-        train, num_samples=2, name="x", storage_path=root, log_to_file=False, max_concurrent_trials=2, resources_per_trial={"cpu": 0.5},
-        verbose=1,
+        saves if kind == "saves" else train, num_samples=2, name="x", storage_path=root, log_to_file=False, max_concurrent_trials=2, resources_per_trial={"cpu": 0.5},
+        verbose=1, resume="AUTO",
     )
     print("RETURNED", [trial.status for trial in analysis.trials], flush=True)
 """
@@ -154,3 +173,25 @@ def test_killed_while_it_drains(terminal: Callable[[str], Terminal]) -> None:
     while one.left() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert one.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_every_process_of_the_job(terminal: Callable[[str], Terminal], tmp_path: Path, number: signal.Signals) -> None:
+    """As batch systems and service managers send it: trials have their time to report and save, and go on next time from there."""
+    one = terminal("saves")
+    one.until("at work", times=2)
+    for pid in sorted(one.left(), reverse=True):  # trials first
+        os.kill(pid, number)
+    assert one.end() == (128 + number if number == signal.SIGTERM else 0), one.text
+    assert one.text.count("cleared up") == 2
+    assert f"interrupted by {'SIGTERM' if number == signal.SIGTERM else 'Ctrl-C'}; unfinished trials can go on" in one.text
+    assert "killed" not in one.text.partition("; unfinished trials")[2]
+    assert one.left() == []
+    again = terminal("saves")
+    assert again.end() == 0, again.text
+    assert again.text.count("went on from") == 2
+    assert "RETURNED ['TERMINATED', 'TERMINATED']" in again.text
+    for table in tmp_path.glob("x/*/progress.csv"):
+        with table.open(encoding="utf-8") as file:
+            steps = [float(row["loss"]) for row in csv.DictReader(file)]
+        assert steps == list(range(1, len(steps) + 1)), "each once"

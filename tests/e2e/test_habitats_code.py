@@ -80,7 +80,8 @@ def with_loop(config):
 LIMIT = 1.0
 kinds = [
     plain, lambda config: {"loss": config["x"]}, closure(), functools.partial(shifted, by=0), functools.partial(shifted, by=0, scale=1),
-    Bound().fit, Bound(), Bound.of_class, Bound.alone, Steps, tune.with_parameters(shifted, by=0), tune.with_resources(Bound().fit, {"cpu": 1}),
+    Bound().fit, Bound(), Bound.of_class, Bound.alone, Steps,
+    tune.with_parameters(shifted, by=0), tune.with_resources(Bound().fit, {"cpu": 1}),
     functools.partial(tune.with_parameters(shifted, by=0)), with_loop,
 ]
 for number, kind in enumerate(kinds):
@@ -143,7 +144,8 @@ def test_objects_of_the_scripts_classes_in_configs_reports_and_checkpoints(run_s
             with tempfile.TemporaryDirectory() as folder:
                 with open(os.path.join(folder, "model.pkl"), "wb") as file:
                     pickle.dump([config["options"], config["point"], Colour.BLUE, Outer.Inner(), helper, unmentioned], file)
-                tune.report({"loss": config["options"].depth, "object": config["options"]}, checkpoint=tune.Checkpoint.from_directory(folder))
+                checkpoint = tune.Checkpoint.from_directory(folder)
+                tune.report({"loss": config["options"].depth, "object": config["options"]}, checkpoint=checkpoint)
 
         class Unmentioned:
             def ready(self):
@@ -279,11 +281,17 @@ try:
 except tune.errors.SerializationError as error:
     print(error)
 """
-    load = "import importlib.util\nspec = importlib.util.spec_from_file_location('job', 'hidden/job_file.py')\njob = importlib.util.module_from_spec(spec)\nsys.modules['job'] = job\nspec.loader.exec_module(job)\ntrain = job.train\n"
+    load = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("job", "hidden/job_file.py")
+job = sys.modules["job"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(job)
+train = job.train
+"""
     if main:
         program.write({"script.py": module + driver})
     else:
-        program.write({"hidden/job_file.py": module, "script.py": "import sys\n" + load + driver})
+        program.write({"hidden/job_file.py": module, "script.py": load + driver})
     out = program.python("script.py", program.results).stdout
     assert "the global variable 'handle'" in out, out
     assert kind in out
@@ -326,8 +334,8 @@ def test_big_objects_are_shared_until_written_to(run_script: RunScript) -> None:
         data = np.ones((1000, 1000), order="F").T
         frame = pd.DataFrame({"a": np.arange(1000.0), "b": ["text"] * 1000})
         analysis = tune.run(
-            tune.with_parameters(train, data=data, frame=frame), config={"x": tune.grid_search([2, 3, 4, 5])}, storage_path=sys.argv[1], verbose=0,
-            reuse_actors=False,
+            tune.with_parameters(train, data=data, frame=frame),
+            config={"x": tune.grid_search([2, 3, 4, 5])}, storage_path=sys.argv[1], verbose=0, reuse_actors=False,
         )
         print([trial.last_result["loss"] for trial in analysis.trials], data.mean(), ROWS.mean(), frame.loc[0, "a"])
     """) == "[2.0, 3.0, 4.0, 5.0] 1.0 1.0 0.0\n"  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -40,7 +41,8 @@ def test_everything_printed_is_in_the_trials_files(program) -> None:
     program.write({"script.py": PRINTS.format(before="", main=RUN % "")})
     done = program.python("script.py", program.results)
     assert (done.stdout, done.stderr) == ("", "")
-    assert program.logs() == [f"print {x} é ☃ \\ud800\nos\nchild\nno newline flush me\nprintf\n" for x in (1, 2)], "none for the one that was silent"
+    printed = [f"print {x} é ☃ \\ud800\nos\nchild\nno newline flush me\nprintf\n" for x in (1, 2)]
+    assert program.logs() == printed, "none for the one that was silent"
     for text in program.logs("stderr.log"):
         assert "err\noriginal\n" in text
         assert "UserWarning: careful\n" in text
@@ -103,7 +105,8 @@ def test_log_to_file(program, option: str, files: dict[str, str], reuse: bool | 
     folders = [folder for folder in program.results.glob("*/*") if folder.is_dir()]
     assert len(folders) == 3
     for folder in folders:
-        found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file() and path.suffix in ("", ".log", ".txt")}
+        paths = [path for path in folder.rglob("*") if path.suffix in (".log", ".txt")]
+        found = {str(path.relative_to(folder)): path.read_text() for path in paths}
         assert found == {name: text + "\n" for name, text in files.items()}
 
 
@@ -148,7 +151,8 @@ def test_streams_that_a_trial_has_replaced_or_closed(program) -> None:
                 sys.stdout = None
             return {"loss": config["x"]}
         analysis = tune.run(
-            train, config={"x": tune.grid_search([1, 2, 3, 4, 1])}, storage_path=sys.argv[1], verbose=0, max_concurrent_trials=1, reuse_actors=True
+            train, config={"x": tune.grid_search([1, 2, 3, 4, 1])}, storage_path=sys.argv[1], verbose=0,
+            max_concurrent_trials=1, reuse_actors=True,
         )
         print([trial.status for trial in analysis.trials])
     """})  # fmt: skip
@@ -233,3 +237,34 @@ def test_what_a_trial_leaves_to_the_end_of_its_process_is_done(program) -> None:
     [text] = program.logs()
     assert sorted(text.splitlines()) == ["at exit", "finalized", "remembered"]
     assert program.logs("buffered.txt") == ["all of it"]
+
+
+def test_a_library_that_prints_and_registers_when_it_is_imported(program) -> None:
+    """The template imports it, too; that is neither heard, nor does it take part in the ends of trials."""
+    program.write({
+        "site-packages/library.py": """
+            import atexit, logging, os, sys, warnings, weakref
+            print("welcome")
+            print("careful", file=sys.stderr)
+            os.system("echo by a child")
+            class Thing: pass
+            thing = Thing()
+            weakref.finalize(thing, print, "finalized by the library")
+            atexit.register(print, "at exit of the library")
+        """,
+        "script.py": """
+            import sys, weakref
+            import library
+            import tunesmith as tune
+            kept = []
+            def train(config):
+                kept.append(library.Thing())
+                weakref.finalize(kept[-1], print, "finalized by the trial")
+                assert library.thing
+            tune.run(train, num_samples=2, storage_path=sys.argv[1], verbose=0, reuse_actors=False)
+        """,
+    })  # fmt: skip
+    done = program.python("-u", "script.py", program.results, env={**os.environ, "PYTHONPATH": str(program.folder / "site-packages")})
+    assert done.stderr == "careful\n"
+    assert sorted(done.stdout.splitlines()) == sorted(["welcome", "by a child", "at exit of the library", "finalized by the library"])
+    assert program.logs() == ["finalized by the trial\n"] * 2

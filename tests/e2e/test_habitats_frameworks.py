@@ -85,7 +85,8 @@ def test_what_trials_import_late_is_there_for_those_to_come(run_script) -> None:
             model = torch.nn.Linear(2, 1)
             torch.optim.Adam(model.parameters())
             nvidia = [name for name in os.listdir("/proc/self/fd") if "nvidia" in os.path.realpath(f"/proc/self/fd/{name}")]
-            return {"loss": 0, "late": late, "cuda": torch.cuda.is_initialized(), "devices": len(nvidia), "threads": torch.get_num_threads()}
+            cuda = torch.cuda.is_initialized()
+            return {"loss": 0, "late": late, "cuda": cuda, "devices": len(nvidia), "threads": torch.get_num_threads()}
 
         analysis = tune.run(train, num_samples=6, reuse_actors=False, max_concurrent_trials=1, storage_path=sys.argv[1], verbose=0)
         print([[trial.last_result[name] for name in ("late", "cuda", "devices", "threads")] for trial in analysis.trials])
@@ -123,7 +124,8 @@ def test_models_of_the_scripts_classes_in_checkpoints(run_script) -> None:
         start = os.path.abspath("start.pt")
         torch.save(Net(2), start)
         analysis = tune.run(
-            tune.with_parameters(train, data=data, start=start), config={"scale": tune.grid_search([2, 3])}, storage_path=sys.argv[1], verbose=0
+            tune.with_parameters(train, data=data, start=start),
+            config={"scale": tune.grid_search([2, 3])}, storage_path=sys.argv[1], verbose=0,
         )
         for trial in analysis.trials:
             model = torch.load(os.path.join(trial.checkpoint.path, "model.pt"), weights_only=False)

@@ -82,7 +82,8 @@ def test_a_package_run_as_a_module(program) -> None:
                 return {"loss": loss(config["x"]) * Scale.by}
 
             if __name__ == "__main__":
-                by_script = tune.run(train, config={"x": tune.grid_search([1, 2, 3])}, metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
+                by_script = tune.run(train, config={"x": tune.grid_search([1, 2, 3])},
+                    metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
                 print("best", by_script.best_config["x"], [trial.status for trial in by_script.trials])
         """,
     })  # fmt: skip
@@ -119,7 +120,8 @@ def test_helper_modules_beside_a_script_in_another_directory(program) -> None:
                 open("data.txt").close()
                 return {"loss": Model().loss(config["x"]) + lazy.NOTHING}
 
-            analysis = tune.run(train, config={"x": tune.grid_search([2, 4])}, metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
+            analysis = tune.run(train, config={"x": tune.grid_search([2, 4])},
+                metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
             print(analysis.best_config, analysis.best_result["loss"])
         """,
         "far/away/lazy.py": "NOTHING = 0\n",
@@ -144,7 +146,8 @@ def test_a_source_tree_added_to_the_path_at_run_time(program) -> None:
                 return {"loss": model.loss(config["x"])}
 
             for trainable in (train, lambda config: {"loss": model.loss(config["x"])}):
-                analysis = tune.run(trainable, config={"x": tune.grid_search([1, 2, 3])}, metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
+                analysis = tune.run(trainable, config={"x": tune.grid_search([1, 2, 3])},
+                    metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
                 print("best", analysis.best_config["x"], [trial.status for trial in analysis.trials])
         """,
     })  # fmt: skip
@@ -166,7 +169,8 @@ def test_a_trainable_of_an_imported_module(program) -> None:
             import jobs
             import tunesmith as tune
             for trainable in (jobs.train, jobs.Steps):
-                analysis = tune.run(trainable, config={"x": tune.grid_search([1, 2, 3])}, metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
+                analysis = tune.run(trainable, config={"x": tune.grid_search([1, 2, 3])},
+                    metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
                 print("best", analysis.best_config["x"], [trial.status for trial in analysis.trials])
         """,
     })  # fmt: skip
@@ -203,7 +207,8 @@ def train(config):
     os.write(1, b"raw\\n")
     return {"loss": config["x"]}
 
-analysis = tune.run(train, config={"x": tune.grid_search([1, 2, 3])}, metric="loss", mode="min", storage_path=sys.argv[1], **eval(sys.argv[2]))
+analysis = tune.run(train, config={"x": tune.grid_search([1, 2, 3])},
+    metric="loss", mode="min", storage_path=sys.argv[1], **eval(sys.argv[2]))
 with open("answer", "w") as file:
     print(analysis.best_config["x"], [trial.status for trial in analysis.trials], file=file)
 """
@@ -232,9 +237,8 @@ def test_nobody_reads_the_output_any_more(program) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run(
-            [sys.executable, "script.py", "results", "{'verbose': 2}"], cwd=program.folder, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
-        )  # fmt: skip
+        command = [sys.executable, "script.py", "results", "{'verbose': 2}"]
+        done = subprocess.run(command, cwd=program.folder, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
     finally:
         os.close(writer)
     assert (program.folder / "answer").read_text() == DONE, done.stderr
@@ -279,7 +283,8 @@ def test_a_driver_that_multiprocessing_started(run_script: RunScript, method: st
             return {{"loss": abs(Model(config["x"]).x - 2)}}
 
         def drive(queue):
-            analysis = tune.run(train, config={{"x": tune.grid_search([1, 2, 3])}}, metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
+            analysis = tune.run(train, config={{"x": tune.grid_search([1, 2, 3])}},
+                metric="loss", mode="min", storage_path=sys.argv[1], verbose=0)
             queue.put((analysis.best_config["x"], [trial.status for trial in analysis.trials]))
 
         if __name__ == "__main__":

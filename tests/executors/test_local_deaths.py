@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from tunesmith.core.events import AttemptEnded, AttemptStarted
-from tunesmith.executors import LocalExecutor
+from tunesmith.executors import LocalExecutor, guardian
 from tunesmith.executors.base import CONTINUE, STOP
+from tunesmith.executors.unwinding import UNWIND
 from tunesmith.testing.executor_rig import Rig, ended_of, note, notes_of
 from tunesmith.trainable.session import report
 
@@ -168,6 +169,12 @@ def there(config: dict[str, Any]) -> None:
     os.close(os.open(config["there"], os.O_WRONLY))
 
 
+def sent_on(config: dict[str, Any]) -> None:
+    """Tell the test that it has come so far, and wait until it says to go on."""
+    there(config)
+    os.close(os.open(config["there"], os.O_RDONLY))
+
+
 def there_when(config: dict[str, Any], state: str) -> None:
     """Have a child tell it, as soon as the trial is in a state in which it can't."""
     trial = os.getpid()
@@ -253,6 +260,53 @@ def ignores_sigterm(config: dict[str, Any]) -> None:
 
 
 @act
+def goes_on(config: dict[str, Any]) -> None:
+    report(pid=os.getpid(), template=os.getppid())
+    sent_on(config)
+
+
+@act
+def handles_sigterm(config: dict[str, Any]) -> None:
+    heard, write = os.pipe()
+    signal.signal(signal.SIGTERM, lambda *_: os.write(write, b"x"))
+    report(value=1)
+    there(config)
+    os.read(heard, 1)
+    note("heard, and saved what there was")
+
+
+@act
+def chains_handlers(config: dict[str, Any]) -> None:
+    before: Any = signal.getsignal(signal.SIGTERM)
+
+    def mine(number: int, frame: Any) -> None:
+        note("heard")
+        before(number, frame)
+
+    signal.signal(signal.SIGTERM, mine)
+    waits_for_a_lock(config)
+
+
+@act
+def is_told_while_it_forks(_config: dict[str, Any]) -> None:
+    """Just when the mask of signals is set back, which is the end of a fork."""
+    sets_mask = signal.pthread_sigmask
+
+    def told_meanwhile(how: int, mask: Any) -> Any:
+        if how == signal.SIG_SETMASK:
+            os.kill(os.getpid(), UNWIND)
+        return sets_mask(how, mask)
+
+    report(value=1)
+    signal.pthread_sigmask = told_meanwhile
+    try:
+        forked(signal.pause)
+        threading.Event().wait()
+    finally:
+        note("finally")
+
+
+@act
 def hangs_in_finally(config: dict[str, Any]) -> None:
     if config.get("ignore"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -334,7 +388,8 @@ def story(shared: Rig) -> Iterator[Story]:
     again = next(TRIALS)
     assert ended_of(shared.run(again, config={"how": "well"})).outcome == "finished"
     (last,) = shared.reports(again)
-    assert marked(last.metrics["run"]) == {last.metrics["pid"], last.metrics["template"]}
+    there = {pid for pid in marked(last.metrics["run"]) if Path(f"/proc/{pid}/comm").read_text() != f"{guardian.NAME}\n"}
+    assert there == {last.metrics["pid"], last.metrics["template"]}
 
 
 def alive(pid: int) -> bool:
@@ -469,15 +524,37 @@ def test_where_a_killed_trial_was(story: Story) -> None:
     assert "child.py" not in error["traceback"]
 
 
-def test_terminated_by_somebody_else(story: Story) -> None:
-    """Its ``finally`` blocks run, and the loss of a worker is retried."""
-    rig = story.rig
-    story.begin("waits_for_a_lock")
-    os.kill(rig.of(story.trial)[0].info["pid"], signal.SIGTERM)
-    rig.finish()
-    ended = ended_of(rig.of(story.trial))
+def test_a_trial_that_handles_sigterm_is_told_of_its_end_and_left_to_it(story: Story) -> None:
+    assert story.killed("handles_sigterm").outcome == "timeout"
+    assert notes_of(story.trial_dir) == ["heard, and saved what there was"]
+
+
+def test_a_handler_that_calls_the_one_before_unwinds(story: Story) -> None:
+    assert story.killed("chains_handlers").outcome == "timeout"
+    assert notes_of(story.trial_dir) == ["heard", "finally"]
+
+
+def test_told_to_end_while_it_forks(story: Story) -> None:
+    ended = story.tell("is_told_while_it_forks")
     assert (ended.outcome, error_of(ended)["type"]) == ("worker_lost", "Terminated")
-    assert notes_of(story.trial_dir) == ["finally"]
+    assert notes_of(story.trial_dir)[-1] == "finally"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_that_all_processes_of_a_job_get(story: Story, number: signal.Signals) -> None:
+    """They are for the driver, which decides what becomes of its trials: the template, idle workers and busy ones are deaf to them."""
+    rig, before = story.rig, next(TRIALS)
+    rig.run(before, config={"how": "goes_on", "there": os.devnull})
+    told = rig.reports(before)[0].metrics
+    for pid in (told["template"], told["pid"]):
+        os.kill(pid, number)
+    story.begin("goes_on")
+    for pid in (told["template"], told["pid"]):
+        os.kill(pid, number)
+    os.close(os.open(rig.folder / f"there_{story.trial}", os.O_WRONLY))
+    rig.finish()
+    assert ended_of(rig.of(story.trial)).outcome == "finished"
+    assert [(event.metrics["template"], event.metrics["pid"]) for event in rig.reports(story.trial)] == [(told["template"], told["pid"])]
 
 
 @pytest.mark.parametrize("ignore", [False, True])

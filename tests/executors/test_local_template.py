@@ -7,6 +7,8 @@ import importlib
 import importlib.util
 import logging
 import os
+import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ import pytest
 
 from tunesmith.core.events import AttemptEnded
 from tunesmith.errors import ExecutorError
-from tunesmith.executors import LocalExecutor
+from tunesmith.executors import LocalExecutor, guardian
 from tunesmith.executors.base import Assignment
 from tunesmith.executors.preload import loaded
 from tunesmith.testing.executor_rig import Rig, ended_of, note
@@ -199,6 +201,62 @@ def test_kill_9_of_the_template(rigs: Callable[..., Rig]) -> None:
     assert marked(told["run"]) == set()
     assert ended_of(rig.run(2)).outcome == "finished"
     assert rig.reports(2)[0].metrics["run"] != told["run"]
+
+
+def guardian_of(run: str) -> int:
+    (found,) = [pid for pid in marked(run) if Path(f"/proc/{pid}/comm").read_text() == f"{guardian.NAME}\n"]
+    return found
+
+
+def test_the_guardian_holds_nothing_and_is_reached_by_nothing(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(tells, reuse=False)
+    for trial in range(3):  # the end of a worker is when orphans are looked for
+        assert ended_of(rig.run(trial)).outcome == "finished"
+    told = rig.reports(2)[0].metrics
+    pid = guardian_of(told["run"])
+    assert {os.path.basename(os.readlink(f"/proc/{pid}/fd/{fd}")) for fd in os.listdir(f"/proc/{pid}/fd")} == {"null", "anon_inode:[pidfd]"}
+    assert len(os.listdir(f"/proc/{pid}/fd")) == 4
+    assert os.getpgid(pid) == os.getsid(pid) == pid
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(pid, number)
+    rig.executor.close()
+    assert marked(told["run"]) == set()
+
+
+def test_kill_9_of_the_guardian(rigs: Callable[..., Rig]) -> None:
+    """Nobody misses it."""
+    rig = rigs(tells, reuse=False)
+    rig.run(0)
+    told = rig.reports(0)[0].metrics
+    os.kill(guardian_of(told["run"]), signal.SIGKILL)
+    assert ended_of(rig.run(1)).outcome == "finished"
+    assert rig.reports(1)[0].metrics["run"] == told["run"]
+    rig.executor.close()
+    assert marked(told["run"]) == set()
+
+
+def test_the_guardian_kills_what_the_template_has_left(rigs: Callable[..., Rig]) -> None:
+    """The driver of this test does nothing."""
+    rig = rigs(waits)
+    rig.launch(0)
+    rig.until(lambda: bool(rig.reports(0)))
+    told = rig.reports(0)[0].metrics
+    handles = [os.pidfd_open(pid) for pid in marked(told["run"])]
+    assert len(handles) == 4, "template, guardian, worker, and what that one has started"
+    os.kill(told["template"], signal.SIGKILL)
+    for handle in handles:
+        assert select.select([handle], [], [], 10)[0]
+        os.close(handle)
+
+
+def test_what_does_not_die_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = secrets.token_hex(8)
+    with subprocess.Popen(["sleep", "1000"], env={**os.environ, guardian.TEMPLATE: token}) as process:
+        with monkeypatch.context() as patch:
+            patch.setattr(signal, "pidfd_send_signal", lambda *_: None)
+            assert guardian.kill_marked(token, patience_s=0.01) is False
+        assert guardian.kill_marked(token) is True
+        assert process.wait() == -signal.SIGKILL
 
 
 def test_kill_9_of_the_template_while_workers_are_due(rigs: Callable[..., Rig]) -> None:

@@ -12,24 +12,23 @@ import io
 import os
 import pickle
 import resource
-import signal
 import socket
 import sys
 import threading
 import traceback
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NoReturn
 
-from tunesmith.blame import describe, is_library, is_ours, outcome_of
+from tunesmith.blame import describe, outcome_of
 from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported
 from tunesmith.errors import TrialStopped
 from tunesmith.executors.base import Assignment
 from tunesmith.executors.output import Output
 from tunesmith.executors.preload import loaded
 from tunesmith.executors.surroundings import Surroundings, environment, limit_threads
+from tunesmith.executors.unwinding import Unwinding
 from tunesmith.executors.wire import Frames, Kind, encode, report_of
 from tunesmith.trainable.attempt import AttemptRunner
 from tunesmith.trainable.parcel import unpack
@@ -92,15 +91,13 @@ class Worker:
         self._threads = orders.threads
         self._modules = len(sys.modules)
         self._size = _largest()
-        self._guarded = True  # our own code runs: not to be interrupted
+        self._unwinding = Unwinding()
         self._pid = os.getpid()
-        self._masks: dict[int, set[int | signal.Signals]] = {}  # thread -> the signals it had blocked before it forked
-        self._terminated: dict[str, str] | None = None  # where SIGTERM has found it
 
     def serve(self) -> None:
         """Run attempts until told to exit."""
-        signal.signal(signal.SIGTERM, self._on_term)
-        os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._let_go)
+        self._unwinding.install()
+        os.register_at_fork(after_in_child=self._socket.close)
         faulthandler.enable(2)
         with contextlib.suppress(_Closed):
             while True:
@@ -137,9 +134,9 @@ class Worker:
 
     def ask(self, event: Reported) -> Answer:
         """Send the report and wait for its answer."""
-        self._guarded = True
+        self._unwinding.guard()
         self._send(report_of(event))
-        self._unguard()
+        self._unwinding.allow()
         while True:
             kind, fields = self._next()
             if kind is Kind.EXIT:
@@ -157,17 +154,18 @@ class Worker:
 
     def send(self, event: CheckpointSaved) -> None:
         """Tell of a checkpoint that was asked for."""
-        self._guarded = True
+        self._unwinding.guard()
         self._send(encode(Kind.SAVED, event.trial, event.attempt, event.iteration, event.checkpoint))
-        self._unguard()
+        self._unwinding.allow()
 
     # -- one attempt -----------------------------------------------------------------------------------------------------
 
     def _run(self, given: tuple[Any, ...], config: bytes, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None) -> None:
         arguments: list[Any] = [*given[:5], {}, *given[5:]]  # the config comes later: loading it is the trial's business
         assignment = Assignment(*arguments)
-        self._save, self._terminated = False, None
+        self._save = False
         self._current = (assignment.trial, assignment.attempt)
+        self._unwinding.begin()
         error: BaseException | None = None
         try:
             runner = self._prepare(assignment, surroundings, variables)
@@ -183,26 +181,26 @@ class Worker:
         blob = _exception(error) if error is not None else None
         self._send(encode(Kind.ENDED, *self._current, ended.outcome, ended.error, blob, spent, self._imported()))
         self._current = (-1, -1)
+        self._unwinding.end()
 
     def _attempt(self, runner: AttemptRunner, assignment: Assignment) -> tuple[AttemptEnded, BaseException | None]:
         """The trial's code runs in here."""
         ended = AttemptEnded(*self._current, "finished")
         error: BaseException | None = None
-        signal.signal(signal.SIGTERM, self._on_term)  # the one before may have set another
         try:
-            self._unguard()
+            self._unwinding.enter()
             ended = runner.run(assignment, self)
-            self._guarded = True
+            self._unwinding.guard()
             error = runner.error
         except TrialStopped:
-            pass  # SIGTERM came on the way in or out
+            pass  # it was told to end on the way in or out
         except KeyboardInterrupt as interrupt:  # nobody but the trial's own code raises it here
             error, ended.outcome, ended.error = interrupt, "user_error", describe(interrupt)
-        self._guarded = True
+        self._unwinding.guard()
         if os.getpid() != self._pid:
             _leave_fork(error)
-        if self._terminated is not None and ended.outcome == "finished":
-            ended.outcome, ended.error = "worker_lost", self._terminated
+        if self._unwinding.found is not None and ended.outcome == "finished":
+            ended.outcome, ended.error = "worker_lost", self._unwinding.found
         return ended, error
 
     def _prepare(self, assignment: Assignment, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None) -> AttemptRunner:
@@ -237,35 +235,6 @@ class Worker:
         # The newest are at the end. Looking at the others would copy their memory from the template, which takes milliseconds.
         newest = list(islice(reversed(sys.modules.items()), max(0, count)))
         return loaded(dict(reversed(newest)))
-
-    def _on_term(self, _: int, frame: types.FrameType | None) -> None:
-        """SIGTERM: unwind the trial's code, so that its ``finally`` blocks run; soon after comes SIGKILL."""
-        if self._current[0] < 0:
-            os._exit(128 + signal.SIGTERM)
-        if self._terminated is None:
-            self._terminated = _interrupted(frame)
-            if not self._guarded:
-                raise TrialStopped("the trial was terminated")
-
-    def _hold(self) -> None:
-        """The trial forks. A SIGTERM that its child gets before it has let go would be lost: Python forgets those that came so early."""
-        self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-
-    def _release(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(threading.get_ident()))
-
-    def _let_go(self) -> None:
-        """In a process that the trial has forked: neither our socket nor our way of ending is its."""
-        self._socket.close()
-        if signal.getsignal(signal.SIGTERM) == self._on_term:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self._release()
-
-    def _unguard(self) -> None:
-        """The trial's code goes on; if SIGTERM came meanwhile, it unwinds."""
-        self._guarded = False
-        if self._terminated is not None:
-            raise TrialStopped("the trial was terminated")
 
     # -- the socket ------------------------------------------------------------------------------------------------------
 
@@ -315,18 +284,6 @@ class _Before:
         if _largest() - size > _GROWN:
             return "it has grown"
         return ""
-
-
-def _interrupted(frame: types.FrameType | None) -> dict[str, str]:
-    """The error of a trial that SIGTERM has found in ``frame``."""
-    stack = [one for one in reversed(traceback.extract_stack(frame)) if not is_ours(one.filename)]
-    found = next((one for one in stack if not is_library(one.filename)), None)
-    return {
-        "type": "Terminated",
-        "message": "the trial's process was sent SIGTERM",
-        "where": f"{found.filename}:{found.lineno}" if found is not None else "",
-        "traceback": "Traceback (most recent call last):\n" + "".join(traceback.format_list(stack[::-1])),
-    }
 
 
 def _leave_fork(error: BaseException | None) -> NoReturn:

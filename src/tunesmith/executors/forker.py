@@ -18,19 +18,24 @@ from typing import Any
 
 from tunesmith.errors import ExecutorError
 from tunesmith.executors.child import Orders
+from tunesmith.executors.guardian import TEMPLATE, kill_marked
 from tunesmith.executors.preload import loaded, needed
 from tunesmith.executors.script_settings import present_settings
 from tunesmith.executors.surroundings import thread_variables
+from tunesmith.executors.unwinding import UNWIND
 from tunesmith.executors.wire import Frames, Kind, encode
 from tunesmith.trainable.homes import describe, main_module
 from tunesmith.trainable.parcel import Parcel
 
 __all__ = ["RUN", "TEMPLATE", "Forker"]
 
-RUN, TEMPLATE = "TUNESMITH_RUN", "TUNESMITH_TEMPLATE"
-"""Environment variables of a template and of every process that comes from it: which run's it is, and which template's."""
+RUN = "TUNESMITH_RUN"
+"""The environment variable of a template and of every process that comes from it: which run's it is."""
 
-_CODE = "import sys; sys.path[:] = sys.argv[3:]; from tunesmith.executors.template import main; main()"
+_CODE = (
+    "import sys; sys.path[:] = sys.argv[3:]; from tunesmith.executors.guardian import post_guardian; "
+    "guardian = post_guardian(int(sys.argv[1])); from tunesmith.executors.template import main; main(guardian)"
+)
 
 
 class Forker:
@@ -123,9 +128,10 @@ class Forker:
         return messages
 
     def signal(self, number: int, what: int) -> None:
-        """Send a signal to a worker; SIGKILL goes to its whole process group."""
+        """Send a signal to a worker; SIGKILL goes to its whole process group, and for SIGTERM goes that which the worker knows as ours."""
         pid = self.pids.get(number)
         if pid is not None:
+            what = UNWIND if what == signal.SIGTERM else what
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 (os.killpg if what == signal.SIGKILL else os.kill)(pid, what)
 
@@ -138,7 +144,7 @@ class Forker:
         for number in list(self.pids):
             self.signal(number, signal.SIGKILL)
         self.pids.clear()
-        self._kill_marked()
+        kill_marked(self._token)
         self.close()
         return self._process.returncode
 
@@ -150,7 +156,7 @@ class Forker:
             self._selector.unregister(self._control)
             self._selector.unregister(self._pidfd)
         self._drop()
-        self._process.terminate()
+        self._process.send_signal(UNWIND)
         try:
             self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
@@ -158,7 +164,7 @@ class Forker:
                 self.signal(number, signal.SIGKILL)
             self._process.kill()
             self._process.wait()
-            self._kill_marked()
+            kill_marked(self._token)
         self._control.close()
         os.close(self._pidfd)
         self._pidfd = -1
@@ -211,20 +217,6 @@ class Forker:
             if connection is not None:
                 connection.close()
         self._waiting.clear()
-
-    def _kill_marked(self) -> None:
-        """By our marker in their environment: what has left its process group, and has no parent any more that would tell of it."""
-        wanted = f"{TEMPLATE}={self._token}".encode()
-        for entry in os.listdir("/proc"):
-            if entry.isdecimal():
-                try:
-                    with open(f"/proc/{entry}/environ", "rb") as file:
-                        marked = wanted in file.read().split(b"\0")
-                except OSError:
-                    continue
-                if marked:
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.kill(int(entry), signal.SIGKILL)
 
 
 def _console(stream: Any) -> int | None:

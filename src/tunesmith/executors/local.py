@@ -30,7 +30,7 @@ from tunesmith.executors.machine import machine_totals
 from tunesmith.executors.nursery import Nursery
 from tunesmith.executors.nvml import Nvml
 from tunesmith.executors.process import Process
-from tunesmith.executors.surroundings import Surroundings, hold_standard_descriptors, thread_variables
+from tunesmith.executors.surroundings import Surroundings, hold_standard_descriptors, imported_by_multiprocessing, thread_variables
 from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved
 from tunesmith.trainable.parcel import pack_config, pack_trainable
 
@@ -89,7 +89,7 @@ class LocalExecutor:
         """
         if not sys.platform.startswith("linux"):
             raise ExecutorError(f"executor='local' runs on Linux; this is {sys.platform}. Use executor='inline' here.")
-        if _imported_by_multiprocessing():
+        if imported_by_multiprocessing():
             raise ExecutorError(
                 "an experiment was to start in a child process of multiprocessing that imports your script. Put what must run only once, "
                 "such as tune.run, under: if __name__ == '__main__':"
@@ -400,9 +400,3 @@ class LocalExecutor:
     def _woken(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wakes)
-
-
-def _imported_by_multiprocessing() -> bool:
-    """Whether this is a child that multiprocessing has spawned, while it imports the script of its parent."""
-    module = sys.modules.get("multiprocessing.process")
-    return module is not None and getattr(module.current_process(), "_inheriting", False)

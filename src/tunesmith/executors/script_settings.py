@@ -1,4 +1,4 @@
-"""What the script has set for its process, and its author expects to hold in trials, too: logging to the console, warnings that are ignored.
+"""What the script has set for its process, and its author expects to hold in trials, too: logging to the console, ignored warnings.
 
 Handlers that write anywhere else stay behind: a log file has one writer.
 """

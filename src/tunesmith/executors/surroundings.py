@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["THREADS", "Surroundings", "environment", "limit_threads", "thread_variables"]
+__all__ = ["THREADS", "Surroundings", "environment", "imported_by_multiprocessing", "limit_threads", "thread_variables"]
 
 THREADS = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS",
@@ -94,3 +94,9 @@ def limit_threads(count: int) -> None:
         import threadpoolctl
 
         threadpoolctl.threadpool_limits(count)
+
+
+def imported_by_multiprocessing() -> bool:
+    """Whether this is a child that multiprocessing has spawned, while it imports the script of its parent."""
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and getattr(module.current_process(), "_inheriting", False)

@@ -1,8 +1,9 @@
 """The template: a process that has imported what trials need, and forks a fresh worker for each in some milliseconds.
 
-:func:`main` is started with the arguments ``<socket> <pid of the driver>``. It never runs the user's code and has one thread. All workers are
-its children and lead process groups of their own; what they leave behind becomes its child too (it is a "subreaper"). So the end of a
-worker is known exactly, and nothing survives it: not the group, not daemons that it started.
+:func:`main` is started with the arguments ``<socket> <pid of the driver>``. It never runs the user's code and has one thread. All workers
+are its children and lead process groups of their own; what they leave behind becomes its child too (it is a "subreaper"). So the end of
+a worker is known exactly, and nothing survives it: not the group, not daemons that it started. Should the template be killed, its first
+child, the guardian (:mod:`tunesmith.executors.guardian`), sees to that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import socket
 import sys
 import warnings
+import weakref
 from collections import deque
 from itertools import accumulate, pairwise
 from typing import Any, NoReturn
@@ -24,6 +26,7 @@ from typing import Any, NoReturn
 from tunesmith.executors import preload
 from tunesmith.executors.child import Orders, Worker
 from tunesmith.executors.script_settings import ScriptSettings, apply_settings
+from tunesmith.executors.unwinding import TO_ALL, UNWIND, unheard
 from tunesmith.executors.wire import Frames, Kind, encode
 from tunesmith.trainable.homes import Described, set_main
 from tunesmith.trainable.parcel import unpack
@@ -39,11 +42,13 @@ class Template:
     Args:
         control: socket to the driver.
         driver: its process id.
+        guardian: that of the guardian.
     """
 
-    def __init__(self, control: socket.socket, driver: int) -> None:
+    def __init__(self, control: socket.socket, driver: int, guardian: int) -> None:
         self._control = control
         self._parent = driver
+        self._guardian = guardian
         self._frames = Frames()
         self._files: deque[int] = deque()  # descriptors that came with messages, in order
         self._preload: deque[str] = deque()
@@ -85,7 +90,7 @@ class Template:
 
     def hang_up(self, signum: int, _: object) -> None:
         """To end even in the middle of a long import. SIGHUP says that the thread that started us has ended: has the driver, too?"""
-        if signum == signal.SIGTERM or os.getppid() != self._parent:
+        if signum == UNWIND or os.getppid() != self._parent:
             self._quit()
 
     # -- messages --------------------------------------------------------------------------------------------------------
@@ -157,16 +162,19 @@ class Template:
             gc.freeze()
             self._tidy = True
         parent = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, [UNWIND])  # a worker has its own way with it: until then it waits there
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of threads: BLAS libraries have some, and see to forks themselves
                 pid = os.fork()
         except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [UNWIND])
             os.close(connection)
             self._tell(Kind.UNFORKED, number, f"{type(error).__name__}: {error}")
             return
         if pid == 0:
             self._become(number, connection, parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [UNWIND])
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)  # here, too: whoever comes first
         os.close(connection)
@@ -180,8 +188,7 @@ class Template:
         try:
             os.setpgid(0, 0)
             _prctl(_SET_PDEATHSIG, signal.SIGKILL)
-            for one in (signal.SIGHUP, signal.SIGTERM):
-                signal.signal(one, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             _prctl(_SET_CHILD_SUBREAPER, 1)
             if os.getppid() != parent:
                 os._exit(1)
@@ -195,6 +202,7 @@ class Template:
             import atexit
 
             atexit._clear()
+            _forget_finalizers()
             assert self._parcel is not None and self._orders is not None, "the trainable comes before the first fork"
             data, buffers = self._parcel
             worker = Worker(socket.socket(fileno=connection), lambda: unpack(data, buffers), self._orders, number)
@@ -231,7 +239,7 @@ class Template:
     def _kill_orphans(self) -> None:
         """Whatever is our child and no worker belonged to one that is gone (living ones keep theirs)."""
         for pid in _children():
-            if pid not in self._workers and pid not in self._orphans:
+            if pid not in self._workers and pid not in self._orphans and pid != self._guardian:
                 with contextlib.suppress(ProcessLookupError):
                     handle = os.pidfd_open(pid)
                     self._orphans[pid] = handle
@@ -239,9 +247,10 @@ class Template:
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
 
     def _kill_all(self) -> None:
+        """The guardian comes last: as long as there is anything else, it may be needed."""
         while True:
             children = _children()
-            for pid in children:
+            for pid in [pid for pid in children if pid != self._guardian] or children:
                 for kill in (os.killpg, os.kill):
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         kill(pid, signal.SIGKILL)
@@ -253,6 +262,13 @@ class Template:
     def _quit(self) -> NoReturn:
         self._kill_all()
         os._exit(0)
+
+
+def _forget_finalizers() -> None:
+    """Those that libraries have registered here are not a worker's; its own are registered anew."""
+    for finalizer in weakref.finalize._registry.values():  # type: ignore[attr-defined]
+        finalizer.atexit = False
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
 
 
 def _children() -> list[int]:
@@ -273,19 +289,24 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def main() -> NoReturn:
-    """Entry point."""
+def main(guardian: int) -> NoReturn:
+    """Entry point.
+
+    Args:
+        guardian: process id of the guardian, which has been forked already.
+    """
     gc.disable()
     control, driver = int(sys.argv[1]), int(sys.argv[2])
-    for number in (signal.SIGINT, signal.SIGCHLD):  # what the driver ignores or blocks would stay so
-        signal.signal(number, signal.SIG_DFL)
+    for number in TO_ALL:
+        signal.signal(number, unheard)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # what the driver ignores or blocks would stay so
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _prctl(_SET_CHILD_SUBREAPER, 1)
     try:
-        template = Template(socket.socket(fileno=control), driver)
+        template = Template(socket.socket(fileno=control), driver, guardian)
     except ProcessLookupError:  # the driver is gone already
         os._exit(1)
-    for one in (signal.SIGHUP, signal.SIGTERM):
+    for one in (signal.SIGHUP, UNWIND):
         signal.signal(one, template.hang_up)
     _prctl(_SET_PDEATHSIG, signal.SIGHUP)
     import cloudpickle.cloudpickle  # noqa: F401 - each worker needs it
