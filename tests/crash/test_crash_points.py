@@ -23,8 +23,8 @@ def train(config):
 
 def spec(path, resume=False, executor="inline", **more):
     return build(
-        train, executor=executor, config={"x": uniform(0, 1)}, num_samples=TRIALS, seed=3, name="run", storage_path=str(path), verbose=0, loggers=(),
-        resume=resume, **more,
+        train, executor=executor, config={"x": uniform(0, 1)}, num_samples=TRIALS, seed=3, name="run",
+        storage_path=str(path), verbose=0, loggers=(), resume=resume, **more,
     )  # fmt: skip
 
 

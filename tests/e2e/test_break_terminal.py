@@ -54,8 +54,8 @@ def saves(config):
 
 if __name__ == "__main__":
     analysis = tune.run(
-        saves if kind == "saves" else train, num_samples=2, name="x", storage_path=root, log_to_file=False, max_concurrent_trials=2, resources_per_trial={"cpu": 0.5},
-        verbose=1, resume="AUTO",
+        saves if kind == "saves" else train, num_samples=2, name="x", storage_path=root, log_to_file=False, max_concurrent_trials=2,
+        resources_per_trial={"cpu": 0.5}, verbose=1, resume="AUTO",
     )
     print("RETURNED", [trial.status for trial in analysis.trials], flush=True)
 """

@@ -69,7 +69,7 @@ def daemonised() -> None:
         family(os.getpid())
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         report_to_parent()
-        time.sleep(1000)
+        threading.Event().wait(1000)
     os._exit(0)
 
 
@@ -138,7 +138,7 @@ def eats_memory(config: dict[str, Any]) -> None:
 
 @act
 def dies_with_a_child(_config: dict[str, Any]) -> None:
-    forked(lambda: time.sleep(1000))
+    forked(lambda: threading.Event().wait(1000))
     report(value=1)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -315,7 +315,7 @@ def hangs_in_finally(config: dict[str, Any]) -> None:
             report(value=1)
     finally:
         note("finally")
-        time.sleep(1000)
+        threading.Event().wait(1000)
 
 
 @act

@@ -241,8 +241,8 @@ def test_the_guardian_kills_what_the_template_has_left(rigs: Callable[..., Rig])
     rig.launch(0)
     rig.until(lambda: bool(rig.reports(0)))
     told = rig.reports(0)[0].metrics
+    rig.until(lambda: len(marked(told["run"])) == 4)  # template, guardian, worker, and what that one has started (which execs still)
     handles = [os.pidfd_open(pid) for pid in marked(told["run"])]
-    assert len(handles) == 4, "template, guardian, worker, and what that one has started"
     os.kill(told["template"], signal.SIGKILL)
     for handle in handles:
         assert select.select([handle], [], [], 10)[0]
