@@ -96,7 +96,8 @@ def test_log_to_file(program, option: str, files: dict[str, str], reuse: bool | 
         import os, sys
         import tunesmith as tune
         def train(config):
-            print("out", flush=True)
+            sys.stdout.write("out\\n")  # print makes two writes of it if PYTHONUNBUFFERED is set
+            sys.stdout.flush()
             os.write(2, b"err\\n")
         tune.run(train, num_samples=3, storage_path=sys.argv[1], verbose=0, log_to_file={option}, reuse_actors={reuse})
     """})  # fmt: skip

@@ -19,6 +19,13 @@ pytestmark = pytest.mark.slow
 MiB = 1 << 20
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests have imported in this process would still be imported by the template while it is measured."""
+    monkeypatch.setattr("tunesmith.executors.forker.loaded", lambda *_: [])
+
+
+
 def one_report(_config: dict[str, Any]) -> None:
     report(loss=1.0, template=os.getppid())
 
