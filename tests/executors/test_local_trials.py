@@ -347,3 +347,18 @@ def test_handlers_that_a_trial_sets_are_not_the_next_ones(one: One) -> None:
     second.rig.executor.kill(second.trial, 0, "timeout")
     second.rig.finish()
     assert second.notes == ["finally"]
+
+
+def ends_late(_config: dict[str, Any]) -> None:
+    report(value=1)
+
+
+def test_closing_hears_those_that_end_meanwhile(tmp_path: Path) -> None:
+    """An idle worker takes its leave while another one's trial ends."""
+    executor = LocalExecutor()
+    rig = Rig(executor, ends_late, tmp_path)
+    rig.run(0)
+    rig.launch(1)
+    rig.launch(2)
+    rig.until(lambda: bool(rig.reports(1) or rig.reports(2)))
+    executor.close()  # in the midst of what they have to tell

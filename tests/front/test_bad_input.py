@@ -99,7 +99,7 @@ def test_a_metric_that_is_never_reported(go: Go, tmp_path: Path) -> None:
         tune.report(mean_loss=1.0, accuracy=0.5)
 
     with pytest.raises(tune.MetricError, match=r"'mean_los' was never reported; reported were: accuracy, mean_loss\.") as caught:
-        go(train, metric="mean_los", mode="min", num_samples=3, name="x")
+        go(train, metric="mean_los", mode="min", num_samples=3, name="x", max_concurrent_trials=1)
     assert "Did you mean 'mean_loss'?" in str(caught.value)
     assert_one_paragraph(caught.value)
     kept = tune.open_experiment(tmp_path / "results" / "x")

@@ -83,8 +83,12 @@ class Forker:
             theirs.close()
         self.pid = self._process.pid
         self._pidfd = os.pidfd_open(self.pid)
-        self._send_trainable(parcel, orders, excluded)
-        self.preload(loaded(dict(sys.modules), excluded))
+        try:
+            self._send_trainable(parcel, orders, excluded)
+            self.preload(loaded(dict(sys.modules), excluded))
+        except BaseException:  # nobody else knows of it yet
+            self.close()
+            raise
 
     def watch(self, selector: selectors.BaseSelector, told: Callable[[Forker], None], gone: Callable[[Forker], None]) -> None:
         """Have ``selector`` call these (as its keys' data): when there is something to :meth:`receive`, and when the template is gone."""

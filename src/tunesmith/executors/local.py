@@ -203,7 +203,7 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Idle workers may leave by themselves; all others are killed. Idempotent."""
-        nursery, self._nursery = self._nursery, None
+        nursery = self._nursery
         if nursery is not None:
             waiting = [process for process in nursery.processes.values() if process.idle]
             for process in waiting:
@@ -213,6 +213,7 @@ class LocalExecutor:
                 for key, mask in self._selector.select(left):
                     key.data(mask)
             nursery.close()
+            self._nursery = None  # not before: those that run on are still heard
         if self._leasing is not None:
             self._leasing.close()
             self._leasing = None
