@@ -122,6 +122,9 @@ class Worker:
             if "logging" in sys.modules:
                 sys.modules["logging"].shutdown()
         except BaseException:
+            import traceback
+
+            traceback.print_exc()  # into the trial's own log
             status = 1
         finally:
             _flush()
