@@ -26,7 +26,28 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Row", "machine", "main", "measure", "number", "peer", "quiet", "scratch", "stopwatch", "workspace"]
+__all__ = [
+    "Medians",
+    "Objective",
+    "Row",
+    "beside",
+    "machine",
+    "main",
+    "number",
+    "peer",
+    "plane",
+    "reports_a_second",
+    "scratch",
+    "stopwatch",
+    "timed_run",
+    "trials_a_second",
+    "workspace",
+]
+
+Medians = dict[str, dict[str, float]]
+"""Of each case, by what it has measured."""
+
+Objective = Callable[[dict[str, Any]], None]
 
 _ROOT = "TUNESMITH_BENCH_SCRATCH"
 
@@ -74,6 +95,11 @@ class Row:
         return text
 
 
+def beside(what: str, value: float, target: float, peers: Mapping[str, float]) -> list[Row]:
+    """One row for each of ``peers``, in the order given; more is better."""
+    return [Row(what, value, target, peer=name, peer_value=theirs) for name, theirs in peers.items()]
+
+
 def number(value: float) -> str:
     """Three significant digits, thousands separated."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -106,14 +132,68 @@ def scratch() -> Path:
     return Path(tempfile.mkdtemp(dir=os.environ[_ROOT]))
 
 
+def timed_run(objective: Objective, trials: int, executor: str, config: dict[str, Any] | None = None, **options: Any) -> float:
+    """Seconds from the call of our ``run()`` to its return; nothing is shown, and files go to a new folder.
+
+    Args:
+        objective: to be defined in the benchmark's own script, as users have it in theirs: what comes from another module is handed to
+            workers in another way.
+        trials: how many.
+        executor: "inline" or "local".
+        config: what is searched, by the seed 1, for the least "loss"; None: nothing is.
+        **options: further arguments of ``run()``.
+    """
+    import tunesmith as tune
+
+    if config is not None:
+        options |= {"config": config, "metric": "loss", "mode": "min", "seed": 1}
+    folder = scratch()
+    with stopwatch() as elapsed:
+        tune.run(objective, num_samples=trials, executor=executor, verbose=0, storage_path=str(folder), **options)
+    return elapsed()
+
+
+def trials_a_second(objective: Objective, trials: int, executor: str, *, warm_up: int, **options: Any) -> dict[str, float]:
+    """What our trials on the :func:`plane` reach, after a run of ``warm_up`` of them; for the rest see :func:`timed_run`.
+
+    Modules are loaded in the first run: import_time.py measures that.
+    """
+    timed_run(objective, warm_up, executor, plane(), **options)
+    return {"trials/s": trials / timed_run(objective, trials, executor, plane(), **options)}
+
+
+def reports_a_second(reporting: Callable[[int], Objective], trials: int, reports: int, executor: str, *, warm_up: int) -> dict[str, float]:
+    """What our trials that report again and again reach, after a run with ``warm_up`` reports in each; for the rest see :func:`timed_run`.
+
+    Args:
+        reporting: makes the objective, given how often it is to report.
+        trials: how many.
+        reports: of each.
+        executor: "inline" or "local".
+        warm_up: reports of each in the run before.
+    """
+    import tunesmith as tune
+
+    space = {"x": tune.uniform(0, 1)}
+    timed_run(reporting(warm_up), trials, executor, space)
+    return {"reports/s": trials * reports / timed_run(reporting(reports), trials, executor, space)}
+
+
+def plane() -> dict[str, Any]:
+    """Two parameters at random; the peers have the same."""
+    import tunesmith as tune
+
+    return {"x": tune.uniform(-5, 5), "y": tune.loguniform(1e-3, 1)}
+
+
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Nothing on the terminal: console output of either side would be measured with it."""
     with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
         yield
 
 
-def measure(script: str, cases: list[str], repeat: int, seldom: Mapping[str, int] | None = None) -> dict[str, dict[str, float]]:
+def _measure(script: str, cases: list[str], repeat: int, seldom: Mapping[str, int]) -> Medians:
     """Medians of what each of ``cases`` prints as JSON, when ``script`` runs it in a fresh process, ``repeat`` times in turn.
 
     Args:
@@ -125,7 +205,7 @@ def measure(script: str, cases: list[str], repeat: int, seldom: Mapping[str, int
     seen: dict[str, list[dict[str, float]]] = {case: [] for case in cases}
     for turn in range(repeat):
         for case in cases if turn % 2 == 0 else reversed(cases):
-            if seldom and turn >= seldom.get(case, repeat):
+            if turn >= seldom.get(case, repeat):
                 continue
             done = subprocess.run([sys.executable, script, "--case", case], capture_output=True, text=True, check=False)
             if done.returncode != 0:
@@ -145,25 +225,39 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
-def main(script: str, cases: dict[str, Callable[[], dict[str, Any]]], table: Callable[[int], list[Row]], repeat: int = 5) -> None:
+def main(
+    script: str,
+    cases: Mapping[str, Callable[[], dict[str, float]]],
+    table: Callable[[Medians], list[Row]],
+    repeat: int = 5,
+    seldom: Mapping[str, int] | None = None,
+) -> None:
     """Command line of a benchmark: the whole comparison, or (in the child process) one case.
 
     Args:
         script: the benchmark's ``__file__``.
         cases: name -> function that measures once and returns numbers.
-        table: runs :func:`measure` with the given number of repetitions and builds the rows.
+        table: builds the rows from the medians of what the cases have returned.
         repeat: repetitions if ``--repeat`` is not given.
+        seldom: case -> in how many repetitions at most it takes part: slow ones.
+
+    Raises:
+        SystemExit: the command line is something else, or a case has failed.
     """
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["--case"]:
-        with workspace(), quiet():
-            result = cases[arguments[1]]()
-        print(json.dumps(result))
-        return
-    if arguments[:1] == ["--repeat"]:
-        repeat = int(arguments[1])
+    match sys.argv[1:]:
+        case ["--case", case] if case in cases:
+            with workspace(), _quiet():
+                result = cases[case]()
+            print(json.dumps(result))
+            return
+        case ["--repeat", count] if count.isdecimal() and int(count) > 0:
+            repeat = int(count)
+        case []:
+            pass
+        case _:
+            raise SystemExit(f"usage: {Path(script).name} [--repeat N | --case {{{','.join(cases)}}}]")
     with workspace():
-        rows = table(repeat)
+        rows = table(_measure(script, list(cases), repeat, seldom or {}))
     for row in rows:
         print(row)
     if collected := os.environ.get("TUNESMITH_BENCH_ROWS"):

@@ -1,4 +1,4 @@
-"""The peers of the local executor's benchmarks: Ray Tune, and bare sockets and forks, below which nobody can get."""
+"""The peers: Optuna, Ray Tune, and bare sockets and forks, below which nobody can get."""
 
 from __future__ import annotations
 
@@ -10,13 +10,71 @@ import struct
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from _common import scratch
+from _common import scratch, stopwatch
 
-__all__ = ["Channel", "bare_forks", "ray_tune", "serve"]
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["Channel", "bare_forks", "optuna_on_plane", "optuna_run", "ray_trials", "ray_tune", "serve"]
 
 _LENGTH = struct.Struct("<I")
+
+
+def optuna_run(
+    objective: Callable[[optuna.Trial], float], trials: int, *, warm_up: int = 0, storage: str = "memory", **options: Any
+) -> float:
+    """Seconds that trials take with Optuna, sampled at random.
+
+    Args:
+        objective: Optuna's kind.
+        trials: how many.
+        warm_up: how many of the same study come before the clock runs.
+        storage: "memory", "sqlite" or "journal".
+        **options: further arguments of ``optuna.create_study``.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(storage=_optuna_storage(storage), sampler=optuna.samplers.RandomSampler(seed=1), **options)
+    study.optimize(objective, n_trials=warm_up)
+    with stopwatch() as elapsed:
+        study.optimize(objective, n_trials=trials)
+    return elapsed()
+
+
+def _optuna_storage(kind: str) -> optuna.storages.BaseStorage:
+    import optuna
+
+    match kind:
+        case "memory":
+            return optuna.storages.InMemoryStorage()
+        case "sqlite":
+            return optuna.storages.RDBStorage(f"sqlite:///{scratch()}/study.db")
+        case _:
+            return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(scratch() / "study.log")))
+
+
+def optuna_on_plane(trial: optuna.Trial) -> float:
+    """Two parameters, one intermediate value."""
+    loss = (trial.suggest_float("x", -5, 5) - 1) ** 2 + trial.suggest_float("y", 1e-3, 1, log=True)
+    trial.report(loss, 1)
+    return loss
+
+
+def ray_trials(trials: int, *, warm_up: int, reuse: bool, imports: Callable[[], None] | None = None) -> dict[str, float]:
+    """Ray Tune's trials a second, of one report each, after a run of ``warm_up`` of them; each begins with ``imports``."""
+
+    def objective(config: dict[str, float]) -> None:
+        if imports is not None:
+            imports()
+        from ray import tune
+
+        tune.report({"loss": (config["x"] - 1) ** 2 + config["y"]})
+
+    ray_tune(objective, warm_up, reuse=reuse)
+    return {"trials/s": trials / ray_tune(objective, trials, reuse=reuse)[0]}
 
 
 def ray_tune(trainable: Callable[[dict[str, Any]], None], trials: int, *, reuse: bool) -> tuple[float, list[float]]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from _common import Row, main, measure, peer, scratch
+from _common import Medians, Row, main, peer, scratch
 
 OURS = """
 import time
@@ -57,8 +57,7 @@ def script(text: str) -> dict[str, float]:
     return {"seconds": float(lines[0][1]) - begin}
 
 
-def table(repeat: int) -> list[Row]:
-    found = measure(__file__, list(CASES), repeat, seldom={"ray": 2})
+def table(found: Medians) -> list[Row]:
     what = "Python start to first result, seconds"
     return [Row(what, found["ours"]["seconds"], 0.5, "lower", peer("ray"), found["ray"]["seconds"])]
 
@@ -66,4 +65,4 @@ def table(repeat: int) -> list[Row]:
 CASES = {"ours": lambda: script(OURS), "ray": lambda: script(RAYS)}
 
 if __name__ == "__main__":
-    main(__file__, CASES, table)
+    main(__file__, CASES, table, seldom={"ray": 2})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from _common import Row, main, measure, peer, stopwatch
+from _common import Medians, Row, main, peer, stopwatch
 
 
 def import_one(name: str, attribute: str = "") -> dict[str, float]:
@@ -12,12 +12,10 @@ def import_one(name: str, attribute: str = "") -> dict[str, float]:
         module = importlib.import_module(name)
         if attribute:
             getattr(module, attribute)
-        seconds = elapsed()
-    return {"seconds": seconds}
+    return {"seconds": elapsed()}
 
 
-def table(repeat: int) -> list[Row]:
-    found = measure(__file__, list(CASES), repeat)
+def table(found: Medians) -> list[Row]:
     theirs = found["optuna"]["seconds"]
     return [
         Row("import, seconds", found["import"]["seconds"], target=0.1, better="lower", peer=peer("optuna"), peer_value=theirs),

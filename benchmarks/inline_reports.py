@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from _common import Row, main, measure, peer, scratch, stopwatch
+from _common import Medians, Objective, Row, main, peer, reports_a_second
+from _peers import optuna_run
 
 TRIALS, REPORTS, WARM_UP = 2, 5_000, 20
 PEER_REPORTS = 300
 
 
-def ours(reports: int = REPORTS) -> dict[str, float]:
+def reporting(reports: int) -> Objective:
     import tunesmith as tune
-
-    if reports == REPORTS:
-        ours(WARM_UP)  # modules are loaded then; import_time.py measures that
 
     def objective(config: dict[str, float]) -> None:
         for step in range(reports):
             tune.report(loss=config["x"] / (step + 1))
 
-    folder = scratch()
-    with stopwatch() as elapsed:
-        tune.run(
-            objective,
-            config={"x": tune.uniform(0, 1)},
-            num_samples=TRIALS,
-            metric="loss",
-            mode="min",
-            executor="inline",
-            seed=1,
-            verbose=0,
-            storage_path=str(folder),
-        )
-        seconds = elapsed()
-    return {"reports/s": TRIALS * reports / seconds}
+    return objective
+
+
+def ours() -> dict[str, float]:
+    return reports_a_second(reporting, TRIALS, REPORTS, "inline", warm_up=WARM_UP)
 
 
 def theirs() -> dict[str, float]:
     import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def objective(trial: optuna.Trial) -> float:
         x = trial.suggest_float("x", 0, 1)
@@ -49,23 +33,16 @@ def theirs() -> dict[str, float]:
             trial.should_prune()
         return x
 
-    study = optuna.create_study(
-        storage=f"sqlite:///{scratch()}/study.db", sampler=optuna.samplers.RandomSampler(seed=1), pruner=optuna.pruners.NopPruner()
-    )
-    study.optimize(objective, n_trials=1)
-    with stopwatch() as elapsed:
-        study.optimize(objective, n_trials=TRIALS)
-        seconds = elapsed()
+    seconds = optuna_run(objective, TRIALS, warm_up=1, storage="sqlite", pruner=optuna.pruners.NopPruner())
     return {"reports/s": TRIALS * PEER_REPORTS / seconds}
 
 
-def table(repeat: int) -> list[Row]:
-    found = measure(__file__, list(CASES), repeat)
+def table(found: Medians) -> list[Row]:
     value, other = found["ours"]["reports/s"], found["optuna-sqlite"]["reports/s"]
     return [Row("inline reports/s, 2 trials", value, target=12_000, peer=peer("optuna", "SQLite"), peer_value=other)]
 
 
-CASES: dict[str, Callable[[], dict[str, float]]] = {"ours": ours, "optuna-sqlite": theirs}
+CASES = {"ours": ours, "optuna-sqlite": theirs}
 
 if __name__ == "__main__":
     main(__file__, CASES, table)

@@ -6,71 +6,27 @@ making a directory with three small files costs on the same disk by itself: nobo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from _common import Row, main, measure, peer, scratch, stopwatch
+from _common import Medians, Row, beside, main, peer, scratch, stopwatch, trials_a_second
+from _peers import optuna_on_plane, optuna_run
 
 TRIALS, WARM_UP = 2_000, 20
 PEER_TRIALS = {"memory": 2_000, "sqlite": 100, "journal": 500}
 
 
-def ours(trials: int = TRIALS, **options: Any) -> dict[str, float]:
+def ours(**options: Any) -> dict[str, float]:
     import tunesmith as tune
 
-    if trials == TRIALS:
-        ours(WARM_UP, **options)  # modules are loaded then; import_time.py measures that
     def objective(config: dict[str, float]) -> None:
         tune.report(loss=(config["x"] - 1) ** 2 + config["y"])
 
-    space = {"x": tune.uniform(-5, 5), "y": tune.loguniform(1e-3, 1)}
-    folder = scratch()
-    with stopwatch() as elapsed:
-        tune.run(
-            objective,
-            config=space,
-            num_samples=trials,
-            metric="loss",
-            mode="min",
-            executor="inline",
-            seed=1,
-            verbose=0,
-            storage_path=str(folder),
-            **options,
-        )
-        seconds = elapsed()
-    return {"trials/s": trials / seconds}
+    return trials_a_second(objective, TRIALS, "inline", warm_up=WARM_UP, **options)
 
 
-def storage(kind: str, folder: Path) -> Any:
-    """One of the peer's storages."""
-    import optuna
-
-    if kind == "memory":
-        return optuna.storages.InMemoryStorage()
-    if kind == "sqlite":
-        return optuna.storages.RDBStorage(f"sqlite:///{folder}/study.db")
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.log")))
-
-
-def theirs(kind: str) -> dict[str, float]:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-    def objective(trial: optuna.Trial) -> float:
-        loss = (trial.suggest_float("x", -5, 5) - 1) ** 2 + trial.suggest_float("y", 1e-3, 1, log=True)
-        trial.report(loss, 1)
-        return loss
-
-    count = PEER_TRIALS[kind]
-    study = optuna.create_study(storage=storage(kind, scratch()), sampler=optuna.samplers.RandomSampler(seed=1))
-    study.optimize(objective, n_trials=WARM_UP)
-    with stopwatch() as elapsed:
-        study.optimize(objective, n_trials=count)
-        seconds = elapsed()
-    return {"trials/s": count / seconds}
+def theirs(storage: str) -> dict[str, float]:
+    count = PEER_TRIALS[storage]
+    return {"trials/s": count / optuna_run(optuna_on_plane, count, warm_up=WARM_UP, storage=storage)}
 
 
 def files_only() -> dict[str, float]:
@@ -81,24 +37,20 @@ def files_only() -> dict[str, float]:
             made.mkdir()
             for name, size in (("params.json", 50), ("progress.csv", 400), ("result.json", 400)):
                 (made / name).write_text("x" * size, encoding="utf-8")
-        seconds = elapsed()
-    return {"trials/s": TRIALS / seconds}
+    return {"trials/s": TRIALS / elapsed()}
 
 
-def table(repeat: int) -> list[Row]:
-    found = measure(__file__, list(CASES), repeat)
-    peers = {"memory": "in memory", "sqlite": "SQLite", "journal": "journal file"}
-    rows = []
-    for case, what, target in (("bare", "journal only (loggers=())", 4_000), ("files", "journal and default files", 1_500)):
-        for kind, how in peers.items():
-            value, other = found[case]["trials/s"], found[f"optuna-{kind}"]["trials/s"]
-            rows.append(Row(f"inline trials/s, {what}", value, target=target, peer=peer("optuna", how), peer_value=other))
-    value, other = found["files"]["trials/s"], found["disk"]["trials/s"]
-    rows.append(Row("inline trials/s, journal and default files", value, target=1_500, peer="the bare files, no run", peer_value=other))
-    return rows
+def table(found: Medians) -> list[Row]:
+    storages = {"memory": "in memory", "sqlite": "SQLite", "journal": "journal file"}
+    peers = {peer("optuna", how): found[f"optuna-{kind}"]["trials/s"] for kind, how in storages.items()}
+    disk = {"the bare files, no run": found["disk"]["trials/s"]}
+    return [
+        *beside("inline trials/s, journal only (loggers=())", found["bare"]["trials/s"], 4_000, peers),
+        *beside("inline trials/s, journal and default files", found["files"]["trials/s"], 1_500, {**peers, **disk}),
+    ]
 
 
-CASES: dict[str, Callable[[], dict[str, float]]] = {
+CASES = {
     "bare": lambda: ours(loggers=()),
     "files": ours,
     "disk": files_only,

@@ -10,37 +10,24 @@ import json
 import sqlite3
 import time
 
-from _common import Row, main, measure, peer, scratch, stopwatch
+from _common import Medians, Objective, Row, beside, main, peer, reports_a_second, scratch, stopwatch
 from _peers import Channel, ray_tune, serve
 
 TRIALS, REPORTS, RAY_REPORTS, WARM_UP = 2, 4_000, 1_000, 20
 
 
-def ours(reports: int = REPORTS) -> dict[str, float]:
+def reporting(reports: int) -> Objective:
     import tunesmith as tune
-
-    if reports == REPORTS:
-        ours(WARM_UP)  # modules are loaded then; import_time.py measures that
 
     def objective(config: dict[str, float]) -> None:
         for step in range(reports):
             tune.report(loss=config["x"] / (step + 1))
 
-    folder = scratch()
-    with stopwatch() as elapsed:
-        tune.run(
-            objective,
-            config={"x": tune.uniform(0, 1)},
-            num_samples=TRIALS,
-            metric="loss",
-            mode="min",
-            executor="local",
-            seed=1,
-            verbose=0,
-            storage_path=str(folder),
-        )
-        seconds = elapsed()
-    return {"reports/s": TRIALS * reports / seconds}
+    return objective
+
+
+def ours() -> dict[str, float]:
+    return reports_a_second(reporting, TRIALS, REPORTS, "local", warm_up=WARM_UP)
 
 
 def ray() -> dict[str, float]:
@@ -76,21 +63,15 @@ def bare() -> dict[str, float]:
             database.execute("COMMIT")
             for channel, _ in turn:
                 channel.send("continue")
-        seconds = elapsed()
-    return {"reports/s": TRIALS * REPORTS / seconds}
+    return {"reports/s": TRIALS * REPORTS / elapsed()}
 
 
-def table(repeat: int) -> list[Row]:
-    found = measure(__file__, list(CASES), repeat, seldom={"ray": 1})
-    value = found["ours"]["reports/s"]
-    what = "local reports/s, 2 trials, default files"
-    return [
-        Row(what, value, target=6_000, peer=peer("ray"), peer_value=found["ray"]["reports/s"]),
-        Row(what, value, target=6_000, peer="a bare socket loop with SQLite and files", peer_value=found["bare"]["reports/s"]),
-    ]
+def table(found: Medians) -> list[Row]:
+    peers = {peer("ray"): found["ray"]["reports/s"], "a bare socket loop with SQLite and files": found["bare"]["reports/s"]}
+    return beside("local reports/s, 2 trials, default files", found["ours"]["reports/s"], 6_000, peers)
 
 
 CASES = {"ours": ours, "bare": bare, "ray": ray}
 
 if __name__ == "__main__":
-    main(__file__, CASES, table)
+    main(__file__, CASES, table, seldom={"ray": 1})

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from _common import Row, main, measure, scratch
+from _common import Medians, Row, beside, main, timed_run
 from _peers import bare_forks
 
 TRIALS, LAZY_TRIALS, STEPS = 100, 6, 50
@@ -47,19 +47,7 @@ def ours() -> dict[str, float]:
         tune.report(loss=train(config))
 
     ends: list[float] = []
-    tune.run(
-        objective,
-        config={"lr": tune.loguniform(1e-3, 1e-1)},
-        num_samples=TRIALS,
-        metric="loss",
-        mode="min",
-        executor="local",
-        reuse_actors=False,
-        seed=1,
-        verbose=0,
-        callbacks=[Ends()],
-        storage_path=str(scratch()),
-    )
+    timed_run(objective, TRIALS, "local", {"lr": tune.loguniform(1e-3, 1e-1)}, reuse_actors=False, callbacks=[Ends()])
     return {"trials/s": from_third_on(ends)}
 
 
@@ -97,17 +85,13 @@ def from_third_on(ends: Sequence[float]) -> float:
     return (len(ends) - 2) / (ends[-1] - ends[1])
 
 
-def table(repeat: int) -> list[Row]:
-    found = measure(__file__, list(CASES), repeat, seldom={"lazy": 2})
-    value = found["ours"]["trials/s"]
+def table(found: Medians) -> list[Row]:
     what = f"local trials/s, {STEPS} steps of torch each, a fresh process each, from the third on"
-    return [
-        Row(what, value, target=10, peer="bare forks after `import torch`", peer_value=found["lazy"]["trials/s"]),
-        Row(what, value, target=10, peer="bare forks after all imports", peer_value=found["ahead"]["trials/s"]),
-    ]
+    bare = {"bare forks after `import torch`": found["lazy"]["trials/s"], "bare forks after all imports": found["ahead"]["trials/s"]}
+    return beside(what, found["ours"]["trials/s"], 10, bare)
 
 
 CASES = {"ours": ours, "lazy": lambda: forks(ahead=False), "ahead": lambda: forks(ahead=True)}
 
 if __name__ == "__main__":
-    main(__file__, CASES, table, repeat=3)
+    main(__file__, CASES, table, repeat=3, seldom={"lazy": 2})

@@ -8,47 +8,23 @@ from __future__ import annotations
 
 import random
 
-from _common import Row, main, measure, peer, scratch, stopwatch
-from _peers import Channel, ray_tune, serve
+from _common import Medians, Row, main, peer, stopwatch, trials_a_second
+from _peers import Channel, ray_trials, serve
 
 TRIALS, WARM_UP = 2_000, 20
 
 
-def ours(trials: int = TRIALS) -> dict[str, float]:
+def ours() -> dict[str, float]:
     import tunesmith as tune
-
-    if trials == TRIALS:
-        ours(WARM_UP)  # modules are loaded then; import_time.py measures that
 
     def objective(config: dict[str, float]) -> None:
         tune.report(loss=(config["x"] - 1) ** 2 + config["y"])
 
-    space = {"x": tune.uniform(-5, 5), "y": tune.loguniform(1e-3, 1)}
-    folder = scratch()
-    with stopwatch() as elapsed:
-        tune.run(
-            objective,
-            config=space,
-            num_samples=trials,
-            metric="loss",
-            mode="min",
-            executor="local",
-            seed=1,
-            verbose=0,
-            storage_path=str(folder),
-        )
-        seconds = elapsed()
-    return {"trials/s": trials / seconds}
+    return trials_a_second(objective, TRIALS, "local", warm_up=WARM_UP)
 
 
 def ray() -> dict[str, float]:
-    def objective(config: dict[str, float]) -> None:
-        from ray import tune
-
-        tune.report({"loss": (config["x"] - 1) ** 2 + config["y"]})
-
-    ray_tune(objective, 4, reuse=True)
-    return {"trials/s": TRIALS / ray_tune(objective, TRIALS, reuse=True)[0]}
+    return ray_trials(TRIALS, warm_up=4, reuse=True)
 
 
 def sockets() -> dict[str, float]:
@@ -72,14 +48,12 @@ def sockets() -> dict[str, float]:
                 else:
                     channel.send()  # nothing left
                 begun += 1
-        seconds = elapsed()
     if ended != TRIALS:
         raise SystemExit(f"{ended} trials ended")
-    return {"trials/s": TRIALS / seconds}
+    return {"trials/s": TRIALS / elapsed()}
 
 
-def table(repeat: int) -> list[Row]:
-    found = measure(__file__, list(CASES), repeat, seldom={"ray": 1})
+def table(found: Medians) -> list[Row]:
     value, bare = found["ours"]["trials/s"], found["sockets"]["trials/s"]
     what = "local trials/s, one report each, reused workers, default files"
     return [
@@ -91,4 +65,4 @@ def table(repeat: int) -> list[Row]:
 CASES = {"ours": ours, "sockets": sockets, "ray": ray}
 
 if __name__ == "__main__":
-    main(__file__, CASES, table)
+    main(__file__, CASES, table, seldom={"ray": 1})

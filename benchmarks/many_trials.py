@@ -9,8 +9,13 @@ from __future__ import annotations
 import gc
 import resource
 import time
+from typing import TYPE_CHECKING
 
-from _common import Row, main, measure, peer, scratch, stopwatch
+from _common import Medians, Row, main, peer, plane, timed_run
+from _peers import optuna_on_plane, optuna_run
+
+if TYPE_CHECKING:
+    import optuna
 
 TRIALS = 100_000
 PEER_TRIALS = 4_000
@@ -52,55 +57,29 @@ def resident_mb() -> float:
     return float(psutil.Process().memory_info().rss) / 2**20
 
 
-def ours(trials: int = TRIALS) -> dict[str, float]:
+def ours() -> dict[str, float]:
     import tunesmith as tune
 
-    meter = Meter(trials)
+    meter = Meter(TRIALS)
 
     def objective(config: dict[str, float]) -> None:
         meter()
         tune.report(loss=(config["x"] - 1) ** 2 + config["y"])
 
-    space = {"x": tune.uniform(-5, 5), "y": tune.loguniform(1e-3, 1)}
-    folder = scratch()
-    with stopwatch() as elapsed:
-        tune.run(
-            objective,
-            config=space,
-            num_samples=trials,
-            metric="loss",
-            mode="min",
-            executor="inline",
-            seed=1,
-            verbose=0,
-            loggers=(),
-            storage_path=str(folder),
-        )
-        seconds = elapsed()
-    return meter.result(seconds)
+    return meter.result(timed_run(objective, TRIALS, "inline", plane(), loggers=()))
 
 
 def theirs() -> dict[str, float]:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     meter = Meter(PEER_TRIALS)
 
     def objective(trial: optuna.Trial) -> float:
         meter()
-        loss = (trial.suggest_float("x", -5, 5) - 1) ** 2 + trial.suggest_float("y", 1e-3, 1, log=True)
-        trial.report(loss, 1)
-        return loss
+        return optuna_on_plane(trial)
 
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    with stopwatch() as elapsed:
-        study.optimize(objective, n_trials=PEER_TRIALS)
-        seconds = elapsed()
-    return meter.result(seconds)
+    return meter.result(optuna_run(objective, PEER_TRIALS))
 
 
-def table(repeat: int) -> list[Row]:
-    found = measure(__file__, list(CASES), repeat)
+def table(found: Medians) -> list[Row]:
     us, them = found["ours"], found["optuna-memory"]
     other = peer("optuna", f"in memory, {PEER_TRIALS:,} trials")
     return [

@@ -12,7 +12,6 @@ from pathlib import Path
 from _common import Row, machine, number, workspace
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"_common", "_peers", "run_all"}
 
 
 def run(names: list[str]) -> list[tuple[str, Row]]:
@@ -53,7 +52,7 @@ def markdown(rows: list[tuple[str, Row]]) -> str:
 
 
 if __name__ == "__main__":
-    everything = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NOT_BENCHMARKS)
+    everything = sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_") and path.stem != "run_all")
     text = markdown(run(sys.argv[1:] or everything))
     print(text)
     if not sys.argv[1:]:

@@ -9,26 +9,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _common import Row, main, measure, scratch, stopwatch
+from _common import Medians, Objective, Row, main, scratch, timed_run
 
 SLOTS, SHORT = 16, 160
 REPORTERS, REPORTS, PAUSE = 96, 300, 0.1
 MANY = 500
 
 
-def run(objective: Callable[[dict[str, Any]], None], trials: int, at_once: int, **options: Any) -> float:
+def run(objective: Objective, trials: int, at_once: int, **options: Any) -> float:
     """Seconds from the call of run() to its return."""
-    import tunesmith as tune
-
     os.environ["TUNESMITH_NUM_CPUS"] = str(at_once)
-    folder = scratch()
-    with stopwatch() as elapsed:
-        tune.run(objective, num_samples=trials, executor="local", verbose=0, storage_path=str(folder), **options)
-    return elapsed()
+    return timed_run(objective, trials, "local", **options)
 
 
 def short() -> dict[str, float]:
@@ -91,8 +85,7 @@ def over(seconds: float, ideal: float) -> float:
     return (seconds / ideal - 1) * 100
 
 
-def table(repeat: int) -> list[Row]:
-    found = measure(__file__, list(CASES), repeat, seldom={"reporters": 1})
+def table(found: Medians) -> list[Row]:
     return [
         Row(f"{SHORT} trials of 1 s sleep on {SLOTS} slots, % over the ideal", found["short"]["over"], 3, "lower"),
         Row(f"{REPORTERS} trials at once, 10 reports/s for 30 s, % over", found["reporters"]["over"], 5, "lower"),
@@ -104,4 +97,4 @@ def table(repeat: int) -> list[Row]:
 CASES = {"short": short, "reporters": reporters, "many": many}
 
 if __name__ == "__main__":
-    main(__file__, CASES, table, repeat=3)
+    main(__file__, CASES, table, repeat=3, seldom={"reporters": 1})

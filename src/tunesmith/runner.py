@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.build import build
 from tunesmith.config import CheckpointConfig, FailureConfig, SyncConfig
-from tunesmith.ending import perform
 from tunesmith.errors import SpecError, TrialsFailed
+from tunesmith.executors.interpreter import ahead
 from tunesmith.experiment import Experiment, experiments_from
 from tunesmith.legacy import settle
 from tunesmith.spec import DRAIN_S
@@ -210,7 +209,11 @@ def run_experiments(
 
 def _run(run_or_experiment: Any, given: dict[str, Any], ended: list[Finished] | None = None) -> ExperimentAnalysis:
     trainable, given = _unwrap(run_or_experiment, given)
-    return perform(build(trainable, **_present(given)), ended)
+    with ahead(given["executor"]):  # while that process begins, this one imports
+        from tunesmith.build import build
+        from tunesmith.ending import perform
+
+        return perform(build(trainable, **_present(given)), ended)
 
 
 def _unwrap(given: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

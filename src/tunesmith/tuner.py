@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.build import build
 from tunesmith.config import RunConfig, TuneConfig
-from tunesmith.ending import perform
 from tunesmith.errors import SpecError, TuneError
+from tunesmith.executors.interpreter import ahead
 from tunesmith.legacy import settle
 from tunesmith.places import JOURNAL
 
@@ -79,9 +78,11 @@ class Tuner:
             SpecError: a setting is wrong; nothing was started.
             TuneError: the experiment itself could not go on; see :mod:`tunesmith.errors`.
         """
-        from tunesmith.analysis import ResultGrid
+        with ahead(self._run_config.executor):  # while that process begins, this one imports
+            from tunesmith.analysis import ResultGrid
+            from tunesmith.ending import perform
 
-        self._results = ResultGrid(perform(self._restored or self._build()))
+            self._results = ResultGrid(perform(self._restored or self._build()))
         return self._results
 
     def get_results(self) -> ResultGrid:
@@ -144,6 +145,8 @@ class Tuner:
         return os.path.isfile(os.path.join(os.path.expanduser(path), JOURNAL))
 
     def _build(self) -> ExperimentSpec:
+        from tunesmith.build import build
+
         tune = {item.name: getattr(self._tune_config, item.name) for item in fields(TuneConfig)}
         run = {item.name: getattr(self._run_config, item.name) for item in fields(RunConfig) if item.name not in _CONFIGS}
         return build(

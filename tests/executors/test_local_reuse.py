@@ -113,6 +113,20 @@ def test_a_gpus_worker_is_not_used_again(shared: Rig) -> None:
     assert len({first, second, pid_of(shared)}) == 3
 
 
+def test_where_every_trial_needs_a_fresh_worker_the_next_is_forked_while_this_one_works(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(spoils, reuse=False)
+    pid = [rig.reports(number)[0].metrics["pid"] for number in range(2) if rig.run(number)]
+    executor: Any = rig.executor
+    ahead = executor._ahead
+    rig.until(lambda: ahead.pid > 0)
+    rig.run(2)
+    assert rig.reports(2)[0].metrics["pid"] == ahead.pid
+    assert ahead.pid not in pid
+    executor._ahead.signal(signal.SIGKILL)  # as the system may, when it is short of memory
+    rig.until(lambda: executor._ahead.gone)
+    assert ended_of(rig.run(3)).outcome == "finished"
+
+
 def test_never(rigs: Callable[..., Rig]) -> None:
     rig = rigs(spoils, reuse=False)
     assert len({pid_of(rig) for _ in range(3)}) == 3

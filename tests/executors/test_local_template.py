@@ -291,6 +291,24 @@ def test_a_package_whose_import_never_ends_is_left_out(rigs: Callable[..., Rig],
     assert "hangs" not in modules_of(rig, 0)
 
 
+def test_an_attempt_that_is_over_while_an_import_hangs(
+    rigs: Callable[..., Rig], install: Install, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The template does not take note of the end of the process: nothing is wrong with the trial, and it does not wait for ever."""
+    install("hangs", "import threading\nif in_template: threading.Event().wait()")
+    rig = rigs(waits_or_tells, reuse=False, grace_s=0.05)
+    rig.launch(0, config={"wait": True})
+    rig.until(lambda: bool(rig.reports(0)))
+    nursery = rig.executor._nursery  # type: ignore[attr-defined]
+    nursery.learn(["hangs"])
+    rig.until(lambda: nursery._forkers[-1].importing == "hangs")
+    monkeypatch.setattr("tunesmith.executors.local._BORN_S", 0.05)
+    rig.executor.kill(0, 0, "timeout")
+    rig.finish()
+    assert ended_of(rig.of(0)).outcome == "timeout"
+    assert "did not end" not in caplog.text
+
+
 def test_closed_while_an_import_hangs(rigs: Callable[..., Rig], install: Install) -> None:
     install("hangs", "import threading\nif in_template: threading.Event().wait()")
     rig = rigs(tells)
@@ -298,7 +316,7 @@ def test_closed_while_an_import_hangs(rigs: Callable[..., Rig], install: Install
     rig.until(lambda: forker.importing == "hangs")
     rig.launch(0)
     rig.executor.close()
-    assert forker._process.returncode == 0  # it ended itself, and was not killed
+    assert forker._interpreter._process.returncode == 0  # it ended itself, and was not killed
 
 
 FORKLESS = "if in_template:\n def fork():\n  raise BlockingIOError(11, 'Resource temporarily unavailable')\n os.fork = fork"
@@ -373,7 +391,7 @@ def test_closed_from_the_first_moment(rigs: Callable[..., Rig], tmp_path: Path) 
     (forker,) = rig.executor._nursery._forkers  # type: ignore[attr-defined]
     rig.executor.launch(Assignment(0, 0, "a", "b", "c", {}, str(tmp_path)))
     rig.executor.close()
-    assert forker._process.returncode is not None
+    assert forker._interpreter._process.returncode is not None
 
 
 def leaves_a_note(_config: dict[str, Any]) -> None:

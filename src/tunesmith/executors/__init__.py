@@ -7,19 +7,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.executors.base import Assignment, Executor, ExecutorCapabilities, ExecutorSetup
-
 if TYPE_CHECKING:
+    from tunesmith.executors.base import Assignment, Executor, ExecutorCapabilities, ExecutorSetup
     from tunesmith.executors.inline import InlineExecutor
     from tunesmith.executors.local import LocalExecutor
 
 __all__ = ["Assignment", "Executor", "ExecutorCapabilities", "ExecutorSetup", "InlineExecutor", "LocalExecutor"]
 
-_HOMES = {"InlineExecutor": "inline", "LocalExecutor": "local"}
+_HOMES = {
+    **dict.fromkeys(["Assignment", "Executor", "ExecutorCapabilities", "ExecutorSetup"], "base"),
+    "InlineExecutor": "inline",
+    "LocalExecutor": "local",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Each executor is loaded when it is asked for: a worker needs none of them."""
+    """Each is loaded when it is asked for: a worker needs no executor, and to start an interpreter needs nothing else."""
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

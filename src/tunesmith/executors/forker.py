@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 from array import array
 from collections import deque
@@ -16,9 +14,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import astuple
 from typing import Any
 
-from tunesmith.errors import ExecutorError
 from tunesmith.executors.child import Orders
-from tunesmith.executors.guardian import TEMPLATE, kill_marked
+from tunesmith.executors.interpreter import Interpreter
 from tunesmith.executors.preload import loaded, needed
 from tunesmith.executors.script_settings import present_settings
 from tunesmith.executors.surroundings import thread_variables
@@ -27,25 +24,17 @@ from tunesmith.executors.wire import Frames, Kind, encode
 from tunesmith.trainable.homes import describe, main_module
 from tunesmith.trainable.parcel import Parcel
 
-__all__ = ["RUN", "TEMPLATE", "Forker"]
-
-RUN = "TUNESMITH_RUN"
-"""The environment variable of a template and of every process that comes from it: which run's it is."""
-
-_CODE = (
-    "import sys; sys.path[:] = sys.argv[3:]; from tunesmith.executors.guardian import post_guardian; "
-    "guardian = post_guardian(int(sys.argv[1])); from tunesmith.executors.template import main; main(guardian)"
-)
+__all__ = ["Forker"]
 
 
 class Forker:
     """One template process, and the sockets and pids of the workers that it forks.
 
     Args:
+        interpreter: the process that is to be the template.
         parcel: the trainable.
         orders: the same for all workers.
         excluded: packages that the template must not import.
-        run: marks all processes of a run, in their environment.
 
     Attributes:
         pid: of the template.
@@ -55,34 +44,16 @@ class Forker:
         importing: the installed package that it is importing; "" while it does not.
     """
 
-    def __init__(self, parcel: Parcel, orders: Orders, excluded: Collection[str] = (), run: str = "") -> None:
+    def __init__(self, interpreter: Interpreter, parcel: Parcel, orders: Orders, excluded: Collection[str] = ()) -> None:
         self.pids: dict[int, int] = {}
         self.replaced = self.forked_any = False
         self.importing = ""
+        self.pid = interpreter.pid
+        self._interpreter = interpreter
+        self._control = interpreter.control
         self._selector: selectors.BaseSelector | None = None
         self._waiting: deque[tuple[bytes, socket.socket | None]] = deque()
-        self._token = secrets.token_hex(8)
         self._frames = Frames()
-        self._control, theirs = socket.socketpair()
-        environment = {**os.environ, RUN: run, TEMPLATE: self._token}
-        environment |= thread_variables(orders.threads, os.environ)
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        arguments = [sys.executable, *flags, "-c", _CODE, str(theirs.fileno()), str(os.getpid()), *sys.path]
-        try:
-            self._process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=_console(sys.__stdout__), stderr=_console(sys.__stderr__), env=environment,
-                pass_fds=[theirs.fileno()], start_new_session=True,
-            )  # fmt: skip
-        except (OSError, TypeError) as error:  # TypeError: an embedded interpreter may not know its executable
-            self._control.close()
-            raise ExecutorError(
-                f"the process that trials are forked from can't be started: {error}. It runs sys.executable ({sys.executable!r}): "
-                f"set it to a Python that has tunesmith installed, or use executor='inline'."
-            ) from error
-        finally:
-            theirs.close()
-        self.pid = self._process.pid
-        self._pidfd = os.pidfd_open(self.pid)
         try:
             self._send_trainable(parcel, orders, excluded)
             self.preload(loaded(dict(sys.modules), excluded))
@@ -101,7 +72,7 @@ class Forker:
 
         self._selector = selector
         selector.register(self._control, selectors.EVENT_READ, ready)
-        selector.register(self._pidfd, selectors.EVENT_READ, lambda _: gone(self))
+        selector.register(self._interpreter.pidfd, selectors.EVENT_READ, lambda _: gone(self))
         self._flush()
 
     def fork(self, number: int, connection: socket.socket) -> None:
@@ -141,37 +112,36 @@ class Forker:
 
     def kill(self) -> None:
         """End the template by force."""
-        self._process.kill()
+        self._interpreter.kill()
 
     def bury(self) -> int:
         """The template is gone: end whatever it has left. Returns its exit code, or the negative number of the signal that killed it."""
         for number in list(self.pids):
             self.signal(number, signal.SIGKILL)
         self.pids.clear()
-        kill_marked(self._token)
-        self.close()
-        return self._process.returncode
+        self._interpreter.kill_marked()
+        self._leave()
+        return self._interpreter.bury()
 
     def close(self, patience_s: float = 2.0) -> None:
         """End the template and all its workers, at once. Idempotent."""
-        if self._pidfd < 0:
+        if self._interpreter.pidfd < 0:
             return
-        if self._selector is not None:
-            self._selector.unregister(self._control)
-            self._selector.unregister(self._pidfd)
-        self._drop()
-        self._process.send_signal(UNWIND)
-        try:
-            self._process.wait(patience_s)
-        except subprocess.TimeoutExpired:
+        self._leave()
+        if not self._interpreter.end(patience_s):
             for number in list(self.pids):
                 self.signal(number, signal.SIGKILL)
-            self._process.kill()
-            self._process.wait()
-            kill_marked(self._token)
-        self._control.close()
-        os.close(self._pidfd)
-        self._pidfd = -1
+            self._interpreter.kill()
+            self._interpreter.kill_marked()
+        self._interpreter.bury()
+
+    def _leave(self) -> None:
+        """Nothing is heard of it any more."""
+        if self._selector is not None:
+            self._selector.unregister(self._control)
+            self._selector.unregister(self._interpreter.pidfd)
+            self._selector = None
+        self._drop()
 
     def _send_trainable(self, parcel: Parcel, orders: Orders, excluded: Collection[str]) -> None:
         """Through a file in memory, which can be large and is not copied again at the other end."""
@@ -183,7 +153,8 @@ class Forker:
                     part = part[file.write(part) :]
             sizes = [part.nbytes for part in (memoryview(parcel.data), *parcel.buffers)]
             first = needed(dict(sys.modules), parcel.modules, excluded)
-            message = encode(Kind.TRAINABLE, sizes, astuple(orders), where, sorted(excluded), first)
+            threads = thread_variables(orders.threads, os.environ)
+            message = encode(Kind.TRAINABLE, sizes, astuple(orders), where, sorted(excluded), first, threads)
             with contextlib.suppress(OSError):  # a template that is gone is noticed by its pidfd
                 socket.send_fds(self._control, [message], [file.fileno()])
 
@@ -221,8 +192,3 @@ class Forker:
             if connection is not None:
                 connection.close()
         self._waiting.clear()
-
-
-def _console(stream: Any) -> int | None:
-    """What a child gets as this stream. Where Python found none at its start, the descriptor may be any other file by now."""
-    return subprocess.DEVNULL if stream is None else None

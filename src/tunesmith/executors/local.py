@@ -9,28 +9,29 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 import selectors
 import signal
 import socket
-import sys
 import time
 from typing import Any
 
 from tunesmith.blame import describe
 from tunesmith.core.events import AttemptEnded, AttemptStarted, Event
-from tunesmith.errors import ExecutorError, UserCodeError
+from tunesmith.errors import UserCodeError
 from tunesmith.executors.alarms import Alarms
 from tunesmith.executors.base import CONTINUE, PAUSE, Assignment, ExecutorCapabilities, ExecutorSetup
 from tunesmith.executors.child import Orders
 from tunesmith.executors.deaths import Autopsy
 from tunesmith.executors.gpus import Cards
+from tunesmith.executors.interpreter import Interpreter
 from tunesmith.executors.leasing import Leasing
 from tunesmith.executors.machine import machine_totals
 from tunesmith.executors.nursery import Nursery
 from tunesmith.executors.nvml import Nvml
 from tunesmith.executors.process import Process
-from tunesmith.executors.surroundings import Surroundings, hold_standard_descriptors, imported_by_multiprocessing, thread_variables
+from tunesmith.executors.process_table import ProcessTable
+from tunesmith.executors.surroundings import Present, hold_standard_descriptors, refuse_elsewhere, thread_variables
+from tunesmith.executors.tenants import Tenants
 from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved
 from tunesmith.trainable.parcel import pack_config, pack_trainable
 
@@ -66,16 +67,16 @@ class LocalExecutor:
         self._wakes = -1
         self._nvml = nvml
         self._leasing: Leasing | None = None
-        self._clearing: dict[int, Process] = {}  # gone, but their cards are not yet known to be clean
-        self._blocked: list[tuple[Assignment, bytes]] = []  # until those who had their cards are gone
+        self._tenants = Tenants()
         self._nursery: Nursery | None = None
         self._attempts: dict[int, Process] = {}  # trial -> the process of its open attempt
         self._idle: list[Process] = []
+        self._ahead: Process | None = None  # forked for the next attempt that needs a fresh one
+        self._fresh = False  # attempts do: so far none could take over another's worker
         self._ready: list[Event] = []
         self._starts: list[Event] = []
         self._alarms = Alarms()
-        self._surroundings: Surroundings | None = None
-        self._stale = True
+        self._surroundings = Present()
         self._info: dict[str, Any] = {}
 
     # -- the protocol ----------------------------------------------------------------------------------------------------
@@ -87,18 +88,13 @@ class LocalExecutor:
             ExecutorError: not on Linux; or Python can't be started.
             SerializationError: the trainable can't be sent to a worker.
         """
-        if not sys.platform.startswith("linux"):
-            raise ExecutorError(f"executor='local' runs on Linux; this is {sys.platform}. Use executor='inline' here.")
-        if imported_by_multiprocessing():
-            raise ExecutorError(
-                "an experiment was to start in a child process of multiprocessing that imports your script. Put what must run only once, "
-                "such as tune.run, under: if __name__ == '__main__':"
-            )
+        refuse_elsewhere()
         cards = Cards.discover(nvml=self._nvml)
         totals = machine_totals(cards)
-        run = secrets.token_hex(8)
+        parcel = pack_trainable(setup.trainable)
+        interpreter = Interpreter.take()
         if cards.count:
-            self._leasing = Leasing(cards, run, totals, self.wake)
+            self._leasing = Leasing(cards, interpreter.run, totals, self.wake)
         self._setup = setup
         self._info = {"hostname": socket.gethostname(), "node_ip": "127.0.0.1"}
         self._autopsy = Autopsy(setup.log_to_file)
@@ -106,8 +102,8 @@ class LocalExecutor:
         self._wakes = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wakes, selectors.EVENT_READ, self._woken)
         self._nursery = Nursery(
-            self._selector, pack_trainable(setup.trainable), orders,
-            heard=self._heard, born=self._born, gone=self._gone, begun=self._spare, run=run,
+            self._selector, parcel, orders,
+            heard=self._heard, born=self._born, gone=self._gone, begun=self._spare, first=interpreter,
         )  # fmt: skip
         return totals
 
@@ -125,18 +121,19 @@ class LocalExecutor:
             return
         process = self._reusable(assignment)
         if process is None and self._dismiss_holders(assignment):
-            self._blocked.append((assignment, config))
+            self._tenants.wait(assignment, config)
         else:
             self._assign(process, assignment, config)
 
     def _assign(self, process: Process | None, assignment: Assignment, config: bytes) -> None:
         if process is None:
-            assert self._nursery is not None, "start() comes first"
-            process = self._nursery.make()
+            process = self._new()
             if self._leasing is not None and assignment.gpus:
                 self._leasing.lease(process.number, assignment)
+                if process.pid:
+                    self._leasing.join(process.number, process.pid)
         self._attempts[assignment.trial] = process
-        process.launch(assignment, config, self._present(), self._variables(assignment))
+        process.launch(assignment, config, self._surroundings.look(), self._variables(assignment))
         if process.pid:
             self._tell_start(process)
         else:
@@ -180,7 +177,7 @@ class LocalExecutor:
 
     def poll(self, timeout: float | None) -> list[Event]:
         """Wait for what workers and the template have to tell."""
-        self._stale = True
+        self._surroundings.outdate()
         if self._ready:
             timeout = 0.0
         elif self._starts:
@@ -205,7 +202,7 @@ class LocalExecutor:
         """Idle workers may leave by themselves; all others are killed. Idempotent."""
         nursery = self._nursery
         if nursery is not None:
-            waiting = [process for process in nursery.processes.values() if process.idle]
+            waiting = [process for process in nursery.processes.values() if process.idle and process.launches]
             for process in waiting:
                 process.dismiss()
             deadline = time.monotonic() + _AFTER_TERM_S
@@ -217,7 +214,8 @@ class LocalExecutor:
         if self._leasing is not None:
             self._leasing.close()
             self._leasing = None
-        self._attempts, self._idle, self._ready, self._starts, self._blocked = {}, [], [], [], []
+        self._attempts, self._idle, self._ready, self._starts, self._ahead = {}, [], [], [], None
+        self._tenants.clear()
         self._alarms.clear()
         if self._wakes >= 0:
             handle, self._wakes = self._wakes, -1
@@ -234,43 +232,34 @@ class LocalExecutor:
             self._idle.remove(found)
         return found
 
+    def _new(self) -> Process:
+        """A process that has not run anything yet. Where every attempt needs one, the next is forked while this one works."""
+        assert self._nursery is not None, "start() comes first"
+        process, self._ahead = self._ahead, None
+        if process is None or not process.idle or not self._nursery.is_current(process):
+            process = self._nursery.make()
+        if self._fresh:
+            self._ahead = self._nursery.make()
+        return process
+
     def _dismiss_holders(self, assignment: Assignment) -> bool:
-        """Whether idle workers hold some of the cards; they are sent away."""
+        """Send idle workers away that hold some of the cards. Returns whether any that was sent away still does."""
         wanted = {card for card, _ in assignment.gpus}
-        assert self._setup is not None
+        assert self._setup is not None and self._nursery is not None
         for process in self._idle:
             if wanted & process.cards:
                 process.dismiss()
                 self._alarms.set(process, self._setup.grace_s, self._end)
-        return self._held(assignment)
-
-    def _held(self, assignment: Assignment) -> bool:
-        """Whether a worker that was sent away, or what is left of it, is still on the cards."""
-        wanted = {card for card, _ in assignment.gpus}
-        if not wanted or self._nursery is None:
-            return False
-        leaving = [process for process in self._nursery.processes.values() if process.dismissed]
-        return any(wanted & process.cards for process in [*leaving, *self._clearing.values()])
+        return self._tenants.held(assignment, self._nursery.processes.values())
 
     def _withdraw(self, trial: int, attempt: int, outcome: str) -> None:
-        for waiting in self._blocked:
-            if (waiting[0].trial, waiting[0].attempt) == (trial, attempt):
-                self._blocked.remove(waiting)
-                self._ready.append(AttemptEnded(trial, attempt, outcome))
-                return
-
-    def _present(self) -> Surroundings:
-        """The driver's surroundings, looked up once per turn."""
-        if self._stale:
-            self._surroundings = Surroundings.present(self._surroundings)
-            self._stale = False
-        assert self._surroundings is not None
-        return self._surroundings
+        if self._tenants.withdraw(trial, attempt):
+            self._ready.append(AttemptEnded(trial, attempt, outcome))
 
     def _variables(self, assignment: Assignment) -> dict[str, str | None]:
         """The environment variables of this trial's own."""
         threads = max(1, int(assignment.resources.get("cpu", 1)))
-        variables: dict[str, str | None] = dict(thread_variables(threads, self._present().environment))
+        variables: dict[str, str | None] = dict(thread_variables(threads, self._surroundings.look().environment))
         visible = self._leasing.cards.visible(assignment.gpus) if self._leasing is not None else None
         if visible is not None:
             variables["CUDA_VISIBLE_DEVICES"] = visible
@@ -312,7 +301,9 @@ class LocalExecutor:
             self.last_error.add_note(f"In the trial's process:\n{event.error['traceback']}")
         self._judge(process, event)
         assert self._nursery is not None
-        self._nursery.learn(imported)
+        if self._nursery.learn(imported) and self._ahead is not None:
+            self._ahead.dismiss()  # the next one has them
+            self._ahead = None
         reuse = self._setup.reuse
         clean = event.outcome == "finished" and not spent and not process.gpus and self._setup.trainable.kind == "function"
         if self._nursery.is_current(process) and (
@@ -322,7 +313,9 @@ class LocalExecutor:
             process.rest(forget=bool(spent))
             self._idle.append(process)
             self._ready.append(event)
+            self._fresh = False
         else:
+            self._fresh = event.outcome in ("finished", "stopped")
             process.ended = event
             process.send(Kind.EXIT)
             self._alarms.set(process, self._setup.grace_s, self._end)
@@ -349,17 +342,13 @@ class LocalExecutor:
         if self._leasing is None or not process.gpus:
             self._ready += events
             return
-        self._clearing[process.number] = process
+        self._tenants.leave(process)
         self._leasing.clear(process.number, lambda: self._cleared(process, events))
 
     def _cleared(self, process: Process, events: list[Event]) -> list[Event]:
         """Its cards are free for others now."""
-        del self._clearing[process.number]
-        blocked, self._blocked = self._blocked, []
-        for assignment, config in blocked:
-            if self._held(assignment):
-                self._blocked.append((assignment, config))
-            else:
+        if self._nursery is not None:
+            for assignment, config in self._tenants.cleared(process, self._nursery.processes.values()):
                 self._assign(None, assignment, config)
         return events
 
@@ -388,6 +377,9 @@ class LocalExecutor:
     def _end(self, process: Process) -> None:
         """By force."""
         if process.ended is not None:
+            if ProcessTable().get(process.pid) is None:  # it has ended, and its template has other things to do than to look
+                self._alarms.set(process, _BORN_S, lambda one: self._nursery and self._nursery.hurry(one))
+                return
             assert process.assignment is not None
             name = process.assignment.trial_id
             _log.warning("Trial %s is over, but its process did not end (a thread of its own ran on?), and was killed.", name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import selectors
 import signal
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 from tunesmith.errors import ExecutorError
 from tunesmith.executors.child import Orders
 from tunesmith.executors.forker import Forker
+from tunesmith.executors.interpreter import Interpreter
 from tunesmith.executors.process import Process
 from tunesmith.executors.wire import Kind
 from tunesmith.trainable.parcel import Parcel
@@ -33,6 +33,7 @@ class Nursery:
         gone: called with a process that is no more, how it ended ("exited", "unborn", "orphaned"), and the wait status, or why it could
             not be made.
         begun: called with the pid of each new template.
+        first: what becomes the first of them.
 
     Attributes:
         run: marks all processes of this run in their environment.
@@ -49,9 +50,9 @@ class Nursery:
         born: Callable[[Process], None],
         gone: Callable[[Process, str, Any], None],
         begun: Callable[[int], None],
-        run: str = "",
+        first: Interpreter,
     ) -> None:
-        self.run = run or secrets.token_hex(8)
+        self.run = first.run
         self.processes: dict[int, Process] = {}
         self._selector, self._parcel, self._orders = selector, parcel, orders
         self._heard, self._born, self._gone, self._begun = heard, born, gone, begun
@@ -60,7 +61,7 @@ class Nursery:
         self._excluded: set[str] = set()
         self._learned: set[str] = set()
         self._made = 0
-        self._begin()
+        self._begin(first)
 
     def make(self) -> Process:
         """A new process, to be forked soon."""
@@ -73,12 +74,13 @@ class Nursery:
         """Whether it comes from the present template."""
         return process.forker is self._forkers[-1]
 
-    def learn(self, names: Iterable[str]) -> None:
-        """What a trial had to import is there from the start for those to come."""
+    def learn(self, names: Iterable[str]) -> bool:
+        """What a trial had to import is there from the start for those to come. Returns whether any of it is new."""
         fresh = [name for name in names if name not in self._learned and name.partition(".")[0] not in self._excluded]
         if fresh:
             self._learned.update(fresh)
             self._forkers[-1].preload(fresh)
+        return bool(fresh)
 
     def hurry(self, process: Process) -> None:
         """The process should have been forked long ago: if its template has got stuck in an import, another one does without that."""
@@ -95,8 +97,8 @@ class Nursery:
 
     # -- templates -------------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        forker = Forker(self._parcel, self._orders, self._excluded, self.run)
+    def _begin(self, interpreter: Interpreter | None = None) -> None:
+        forker = Forker(interpreter or Interpreter(self.run), self._parcel, self._orders, self._excluded)
         self._begun(forker.pid)
         forker.preload(self._learned)
         self._forkers.append(forker)

@@ -8,7 +8,12 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["THREADS", "Surroundings", "environment", "imported_by_multiprocessing", "limit_threads", "thread_variables"]
+from tunesmith.errors import ExecutorError
+
+__all__ = [
+    "THREADS", "Present", "Surroundings", "environment", "hold_standard_descriptors", "imported_by_multiprocessing", "limit_threads",
+    "refuse_elsewhere", "thread_variables",
+]  # fmt: skip
 
 THREADS = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS",
@@ -68,6 +73,40 @@ class Surroundings:
             for name in set(os.environ) - set(wanted):
                 del os.environ[name]
             os.environ.update(wanted)
+
+
+class Present:
+    """This process's surroundings, looked up once for all attempts that begin in the same turn."""
+
+    def __init__(self) -> None:
+        self._found: Surroundings | None = None
+        self._stale = True
+
+    def look(self) -> Surroundings:
+        """The same object as before if nothing has changed."""
+        if self._stale or self._found is None:
+            self._found = Surroundings.present(self._found)
+            self._stale = False
+        return self._found
+
+    def outdate(self) -> None:
+        """They may be others from now on."""
+        self._stale = True
+
+
+def refuse_elsewhere() -> None:
+    """Where processes can't be forked from a template.
+
+    Raises:
+        ExecutorError: this is not Linux, or a child of multiprocessing that only means to import the script of its parent.
+    """
+    if not sys.platform.startswith("linux"):
+        raise ExecutorError(f"executor='local' runs on Linux; this is {sys.platform}. Use executor='inline' here.")
+    if imported_by_multiprocessing():
+        raise ExecutorError(
+            "an experiment was to start in a child process of multiprocessing that imports your script. Put what must run only once, "
+            "such as tune.run, under: if __name__ == '__main__':"
+        )
 
 
 def hold_standard_descriptors() -> None:

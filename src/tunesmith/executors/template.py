@@ -106,7 +106,8 @@ class Template:
             if kind is Kind.FORK:
                 self._fork(fields[0], self._files.popleft())
             elif kind is Kind.TRAINABLE:
-                sizes, orders, script, excluded, self._needed = fields
+                sizes, orders, script, excluded, self._needed, threads = fields
+                os.environ.update(threads)  # read by libraries that are imported from here on
                 self._take(sizes, orders, script, excluded, self._files.popleft())
             elif kind is Kind.PRELOAD:
                 self._preload += fields[0]
