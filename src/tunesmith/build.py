@@ -16,7 +16,7 @@ from tunesmith.objectives import agree
 from tunesmith.places import check_name, choose_directory, default_name, storage_root
 from tunesmith.registry import registered_trainable
 from tunesmith.resources import resource_request
-from tunesmith.spec import DRAIN_S, CheckpointPolicy, ExperimentSpec, FailurePolicy
+from tunesmith.spec import DRAIN_S, GRACE_S, CheckpointPolicy, ExperimentSpec, FailurePolicy
 
 if TYPE_CHECKING:
     from tunesmith.executors.base import Executor
@@ -45,6 +45,8 @@ def build(
     time_budget_s: Any = None,
     max_trial_s: Any = None,
     max_silence_s: Any = None,
+    grace_s: Any = GRACE_S,
+    max_ram: Any = None,
     drain_s: Any = DRAIN_S,
     failure: FailureConfig | None = None,
     raise_on_failed_trial: Any = True,
@@ -62,6 +64,7 @@ def build(
     verbose: Any = 1,
     progress_reporter: Any = None,
     resume: Any = False,
+    take_over: Any = False,
 ) -> ExperimentSpec:
     """Check every argument, and make the experiment's directory once all of them are right.
 
@@ -100,13 +103,17 @@ def build(
         max_trial_s=checks.seconds("max_trial_s", max_trial_s),
         max_silence_s=checks.seconds("max_silence_s", max_silence_s),
         drain_s=checks.seconds("drain_s", drain_s),
+        grace_s=checks.seconds("grace_s", grace_s) or GRACE_S,
+        max_ram=checks.size("max_ram", max_ram, least=1),
         seed=checks.whole("seed", seed),
         deterministic=checks.flag("deterministic", deterministic),
         executor=executor_from(executor),
         failure=FailurePolicy(
-            max_failures=failure.max_failures,
+            retries=failure.retries,
             fail_fast=failure.fail_fast,
             raise_on_failed_trial=checks.flag("raise_on_failed_trial", raise_on_failed_trial),
+            identical=failure.circuit_breaker,
+            nan_policy=failure.nan,
         ),
         checkpoint=keep,
         callbacks=_callbacks(callbacks),
@@ -118,6 +125,7 @@ def build(
         reuse_actors=None if reuse_actors is None else checks.flag("reuse_actors", reuse_actors),
         verbose=checks.verbose(verbose),
         progress_reporter=checks.reporter(progress_reporter),
+        take_over=checks.flag("take_over", take_over),
     )
     _check_limits(spec)
     _check_determinism(spec)
@@ -198,8 +206,10 @@ def _checkpointing(trainable: TrainableSpec, config: CheckpointConfig) -> tuple[
         at_end = False
     at_end = True if at_end is None else at_end
     policy = CheckpointPolicy(
-        config.num_to_keep, config.checkpoint_score_attribute, config.checkpoint_score_order, config.checkpoint_frequency, at_end
-    )
+        config.num_to_keep, config.checkpoint_score_attribute, config.checkpoint_score_order, config.checkpoint_frequency, at_end,
+        config.keep_best, checks.size("max_checkpoint_bytes", config.max_checkpoint_bytes),
+        checks.size("min_free_bytes", config.min_free_bytes),
+    )  # fmt: skip
     return replace(trainable, checkpoint_frequency=config.checkpoint_frequency, checkpoint_at_end=at_end), policy
 
 
@@ -235,11 +245,19 @@ def _check_limits(spec: ExperimentSpec) -> None:
                 f"{what}={getattr(spec, what):g} needs an executor that can end a trial by force; {executor.capabilities.name!r} runs "
                 "trials in this very thread and cannot. Remove it."
             )
+    if spec.max_ram is not None and executor is not None and not getattr(executor.capabilities, "max_ram", False):
+        raise SpecError(
+            f"max_ram={spec.max_ram} needs an executor that gives each trial processes of its own and looks after them; "
+            f"{executor.capabilities.name!r} does not. Remove it, or use executor='local'."
+        )
+    keeping = "keep_best" if spec.checkpoint.keep_best is not None else "max_checkpoint_bytes"
+    if (spec.checkpoint.keep_best or spec.checkpoint.max_bytes) and not spec.checkpoint.score_attribute and len(spec.metrics) != 1:
+        raise SpecError(f"{keeping} must know which checkpoints are the best: give checkpoint_score_attr, or one metric and its mode.")
 
 
 def _forced(spec: ExperimentSpec) -> list[str]:
     """Limits that were given and end trials by force. ``drain_s`` has a value that means: where it can be."""
-    unset = {"max_trial_s": None, "max_silence_s": None, "drain_s": DRAIN_S}
+    unset = {"max_trial_s": None, "max_silence_s": None, "drain_s": DRAIN_S, "grace_s": GRACE_S}
     return [what for what, default in unset.items() if getattr(spec, what) not in (None, default)]
 
 
@@ -252,6 +270,7 @@ def _check_determinism(spec: ExperimentSpec) -> None:
         return
     timed = ["time_budget_s"] if spec.time_budget_s is not None else []
     timed += _forced(spec)
+    timed += ["max_ram"] if spec.max_ram is not None else []
     if spec.stop is not None:
         timed += [f"stop={{{key!r}: ...}}" for key in spec.stop.compares() if key in _TIMES]
     time_attr = getattr(spec.scheduler, "time_attr", None)

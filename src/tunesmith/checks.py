@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from tunesmith.errors import SpecError
 
-__all__ = ["flag", "function", "instance", "log_files", "num_samples", "reporter", "resume", "seconds", "several", "verbose", "whole"]
+__all__ = [
+    "flag", "function", "instance", "log_files", "num_samples", "reporter", "resume", "seconds", "several", "size", "verbose", "whole",
+]  # fmt: skip
 
 
 def flag(what: str, given: Any) -> bool:
@@ -53,6 +56,29 @@ def seconds(what: str, given: Any) -> float | None:
     if isinstance(number, bool | str) or not hasattr(number, "__float__") or not 0 < float(number) < math.inf:
         raise SpecError(f"{what} must be a number of seconds > 0, a timedelta, or None, got {given!r}.")
     return float(number)
+
+
+_UNITS = {"": 1, "B": 1} | {
+    f"{prefix}{binary}B": (1024 if binary else 1000) ** power for power, prefix in enumerate("KMGT", 1) for binary in ("", "i")
+}
+
+
+def size(what: str, given: Any, least: int = 0) -> int | None:
+    """A number of bytes from a whole number or a text such as "4GB", "512 MiB"; or None.
+
+    Example:
+        >>> size("max_ram", "1.5 GB"), size("max_ram", "2MiB"), size("max_ram", 4096)
+        (1500000000, 2097152, 4096)
+    """
+    if given is None:
+        return None
+    number = given
+    if isinstance(given, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B?)\s*", given)):
+        unit = found[2].replace("k", "K")
+        number = int(float(found[1]) * _UNITS.get(unit if unit.endswith("B") or not unit else f"{unit}B", 0)) or None
+    if isinstance(number, bool | str) or not hasattr(number, "__index__") or number < least:
+        raise SpecError(f"{what} must be a number of bytes >= {least}, a text such as '4GB' or '512MiB', or None, got {given!r}.")
+    return int(number)
 
 
 def function(what: str, given: Any) -> Callable[[Any], str] | None:

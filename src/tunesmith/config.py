@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tunesmith.checks import size
 from tunesmith.errors import SpecError
+from tunesmith.hints import did_you_mean
 from tunesmith.legacy import settle
-from tunesmith.spec import DRAIN_S
+from tunesmith.spec import DRAIN_S, GRACE_S
 
 if TYPE_CHECKING:
     from tunesmith.callback import Callback
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointConfig", "FailureConfig", "RunConfig", "SyncConfig", "TuneConfig"]
 
 T = TypeVar("T")
+
+RETRIABLE = ("user_error", "nan", "timeout", "silent", "oom_ram", "oom_gpu", "worker_lost")
+"""Outcome classes that a trial may be given retries for."""
 
 
 def _strict(cls: type[T]) -> type[T]:
@@ -53,6 +58,8 @@ class TuneConfig:
         seed: of all random streams; None: one is drawn, shown and recorded.
         deterministic: make the order of events independent of timing; refuses limits in seconds.
         max_trial_s, max_silence_s: seconds that an attempt may run, or go without a report (executors that can kill).
+        grace_s: seconds from the signal that ends an attempt to the one that no process can refuse.
+        max_ram: what all processes of a trial may hold together: bytes, or a text such as "4GB"; None: no limit.
         chdir_to_trial_dir: run each trial in its own directory.
 
     Raises:
@@ -77,6 +84,8 @@ class TuneConfig:
     deterministic: bool = False
     max_trial_s: float | None = None
     max_silence_s: float | None = None
+    grace_s: float | timedelta = GRACE_S
+    max_ram: int | str | None = None
     chdir_to_trial_dir: bool = False
 
 
@@ -86,32 +95,67 @@ class FailureConfig:
     """What failures cost.
 
     Args:
-        max_failures: retries per trial after errors of its own code; -1: without end.
+        max_failures: retries per trial after errors of its own code; -1: without end. Or a dict of outcome class -> retries: the classes
+            are "user_error", "nan", "timeout", "silent", "oom_ram", "oom_gpu" and "worker_lost" (5 unless said otherwise; others 0).
         fail_fast: True: the first trial that fails ends the experiment; "raise": and its own exception is raised.
+        nan: what an objective that is nan means: "fail": the trial ends with outcome nan; "continue": it is a value like others.
+        circuit_breaker: if the first so many trials that end all fail alike, the experiment ends; >= 1; None: it goes on.
 
     Raises:
-        SpecError: both are set, or one is not what it can be.
+        SpecError: ``max_failures`` and ``fail_fast`` are both set, or a value is not what it can be.
 
     Example:
-        >>> FailureConfig(max_failures=3).fail_fast
-        False
+        >>> FailureConfig(max_failures=3).retries
+        {'user_error': 3}
+        >>> FailureConfig(max_failures={"timeout": 1, "oom_gpu": 2}).retries
+        {'timeout': 1, 'oom_gpu': 2}
     """
 
-    max_failures: int = 0
+    max_failures: int | Mapping[str, int] = 0
     fail_fast: bool | str = False
+    nan: str = "fail"
+    circuit_breaker: int | None = 5
+
+    @property
+    def retries(self) -> dict[str, int]:
+        """Outcome class -> retries per trial, as far as they were given."""
+        given = self.max_failures
+        if isinstance(given, Mapping):
+            return dict(given)
+        return {"user_error": given} if given else {}
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_failures, bool) or not isinstance(self.max_failures, int) or self.max_failures < -1:
-            raise SpecError(f"max_failures must be a whole number >= 0, or -1 for no limit, got {self.max_failures!r}.")
+        _check_retries(self.max_failures)
+        if self.nan not in ("fail", "continue"):
+            raise SpecError(f"FailureConfig: nan must be 'fail' or 'continue', got {self.nan!r}.")
+        breaker = self.circuit_breaker
+        if breaker is not None and (isinstance(breaker, bool) or not isinstance(breaker, int) or breaker < 1):
+            raise SpecError(f"FailureConfig: circuit_breaker must be a whole number >= 1, or None for none, got {breaker!r}.")
         if isinstance(self.fail_fast, str):
             self.fail_fast = self.fail_fast.lower()
         if self.fail_fast not in (True, False, "raise"):
             raise SpecError(f"fail_fast must be False, True or 'raise', got {self.fail_fast!r}.")
-        if self.fail_fast and self.max_failures:
+        if self.fail_fast and any(self.retries.values()):
             raise SpecError(
                 f"fail_fast={self.fail_fast!r} ends the run at the first failure, so max_failures={self.max_failures} could never be "
                 "used: give one of the two."
             )
+
+
+def _check_retries(given: Any) -> None:
+    if isinstance(given, Mapping):
+        for outcome, count in given.items():
+            if outcome not in RETRIABLE:
+                hint = did_you_mean(str(outcome), RETRIABLE)
+                raise SpecError(f"max_failures: there is no outcome {outcome!r}; there are {', '.join(RETRIABLE)}.{hint}")
+            if not _is_retries(count):
+                raise SpecError(f"max_failures[{outcome!r}] must be a whole number >= 0, or -1 for no limit, got {count!r}.")
+    elif not _is_retries(given):
+        raise SpecError(f"max_failures must be a whole number >= 0, or -1 for no limit, or a dict of outcome -> such a number, got {given!r}.")
+
+
+def _is_retries(given: Any) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given >= -1
 
 
 @_strict
@@ -125,6 +169,12 @@ class CheckpointConfig:
         checkpoint_score_order: "max" or "min".
         checkpoint_frequency: a class trainable is saved every so many iterations; 0: never.
         checkpoint_at_end: a class trainable is saved when its trial ends; None: yes for classes.
+        keep_best: of the trials that have ended only so many keep a checkpoint, one each: the best by the attribute, or else by the
+            metric of the run; >= 1; None: all. What another trial still needs stays as long as it does.
+        max_checkpoint_bytes: what all checkpoints of the experiment may take together: bytes, or a text such as "20GB". The worst go
+            first; never those that running trials go on from, nor the best one. None: no limit.
+        min_free_bytes: with less than so much free on the disk (bytes, or a text) nothing is saved until there is more, and a warning
+            says so; trials go on. None: 1 GiB or 2 % of the disk, whichever is less; 0: no limit.
 
     Raises:
         SpecError: a value out of its range.
@@ -139,11 +189,18 @@ class CheckpointConfig:
     checkpoint_score_order: str = "max"
     checkpoint_frequency: int = 0
     checkpoint_at_end: bool | None = None
+    keep_best: int | None = None
+    max_checkpoint_bytes: int | str | None = None
+    min_free_bytes: int | str | None = None
 
     def __post_init__(self) -> None:
-        keep, every = self.num_to_keep, self.checkpoint_frequency
-        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
-            raise SpecError(f"CheckpointConfig: num_to_keep must be a whole number >= 1, or None to keep all, got {keep!r}.")
+        every = self.checkpoint_frequency
+        for what in ("num_to_keep", "keep_best"):
+            keep = getattr(self, what)
+            if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
+                raise SpecError(f"CheckpointConfig: {what} must be a whole number >= 1, or None to keep all, got {keep!r}.")
+        self.max_checkpoint_bytes = size("CheckpointConfig: max_checkpoint_bytes", self.max_checkpoint_bytes, least=1)
+        self.min_free_bytes = size("CheckpointConfig: min_free_bytes", self.min_free_bytes)
         if self.checkpoint_score_order not in ("max", "min"):
             raise SpecError(f"CheckpointConfig: checkpoint_score_order must be 'max' or 'min', got {self.checkpoint_score_order!r}.")
         if isinstance(every, bool) or not isinstance(every, int) or every < 0:

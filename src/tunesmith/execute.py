@@ -237,8 +237,9 @@ class _Session:
             log_files = ("stdout.log", "stderr.log")
         cpus = self.description["resources"].get("cpu", 1.0)
         setup = ExecutorSetup(
-            spec.trainable, self.drive.deliver, log_files or None, spec.chdir_to_trial_dir, spec.reuse_actors, cpus=cpus
-        )
+            spec.trainable, self.drive.deliver, log_files or None, spec.chdir_to_trial_dir, spec.reuse_actors, spec.grace_s, cpus=cpus,
+            min_free=spec.checkpoint.min_free, keep_errors=spec.failure.fail_fast == "raise",
+        )  # fmt: skip
         totals = self.executor.start(setup)
         state = self.controller.state
         session = state.session + 1
@@ -294,8 +295,10 @@ class _Session:
             "max_trial_s": spec.max_trial_s,
             "max_silence_s": spec.max_silence_s,
             "drain_s": _drain_s(spec),
-            "retries": {"user_error": failure.max_failures} if failure.max_failures else {},
+            "max_ram": spec.max_ram,
+            "retries": dict(failure.retries),
             "identical": failure.identical,
+            "nan_policy": failure.nan_policy,
             "fail_fast": bool(failure.fail_fast),
             "growing": capabilities.growing,
             "warm_pause": capabilities.warm_pause,
@@ -303,6 +306,8 @@ class _Session:
             "num_to_keep": checkpoint.num_to_keep,
             "score_attribute": checkpoint.score_attribute,
             "score_order": checkpoint.score_order,
+            "keep_best": checkpoint.keep_best,
+            "max_checkpoint_bytes": checkpoint.max_bytes,
             "save_at_end": bool(checkpoint.at_end),
             "name": spec.name,
             "trainable_name": spec.trainable.name,
@@ -344,6 +349,7 @@ class _Session:
             launch.resources,
             launch.gpus,
             trial_seed(self.seed, number),
+            self.spec.max_ram,
         )
 
     def _prepare(self) -> Callable[[int, dict[str, Any]], dict[str, Any]] | None:

@@ -17,10 +17,13 @@ _ARGUMENTS = (
     "checkpoint_score_attr",
     "config",
     "drain_s",
+    "failure_config",
+    "keep_best",
     "keep_checkpoints_num",
     "local_dir",
     "log_to_file",
     "loggers",
+    "max_checkpoint_bytes",
     "max_failures",
     "num_samples",
     "resources_per_trial",
@@ -42,7 +45,8 @@ class Experiment:
         arguments: any of ``stop``, ``time_budget_s``, ``config``, ``resources_per_trial``, ``num_samples``, ``storage_path``
             (``local_dir``), ``trial_name_creator``, ``trial_dirname_creator``, ``loggers``, ``log_to_file``, ``sync_config``,
             ``checkpoint_config``, ``checkpoint_freq``, ``checkpoint_at_end``, ``keep_checkpoints_num``,
-            ``checkpoint_score_attr``, ``max_failures`` and ``drain_s``, as for :func:`tunesmith.run`.
+            ``checkpoint_score_attr``, ``keep_best``, ``max_checkpoint_bytes``, ``failure_config``, ``max_failures`` and ``drain_s``, as
+            for :func:`tunesmith.run`.
 
     Raises:
         SpecError: an argument is unknown or not supported.

@@ -14,7 +14,7 @@ from tunesmith.errors import SpecError, TrialsFailed
 from tunesmith.executors.interpreter import ahead
 from tunesmith.experiment import Experiment, experiments_from
 from tunesmith.legacy import settle
-from tunesmith.spec import DRAIN_S
+from tunesmith.spec import DRAIN_S, GRACE_S
 
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis
@@ -45,11 +45,15 @@ def run(
     checkpoint_score_attr: str | None = None,
     checkpoint_freq: int = 0,
     checkpoint_at_end: bool | None = None,
+    keep_best: int | None = None,
+    max_checkpoint_bytes: int | str | None = None,
     sync_config: SyncConfig | None = None,
-    max_failures: int = 0,
+    failure_config: FailureConfig | None = None,
+    max_failures: int | Mapping[str, int] = 0,
     fail_fast: bool | str = False,
     raise_on_failed_trial: bool = True,
     resume: bool | str | None = False,
+    take_over: bool = False,
     callbacks: Sequence[Callback] | None = None,
     loggers: Sequence[Any] | None = None,
     log_to_file: bool | str | Sequence[str] | None = None,
@@ -64,6 +68,8 @@ def run(
     executor: Any = None,
     max_trial_s: float | None = None,
     max_silence_s: float | None = None,
+    grace_s: float | timedelta = GRACE_S,
+    max_ram: int | str | None = None,
     drain_s: float | timedelta | None = DRAIN_S,
     **legacy: Any,
 ) -> ExperimentAnalysis:
@@ -89,12 +95,15 @@ def run(
         max_concurrent_trials: at most so many trials at once, >= 1. None: as many as fit.
         checkpoint_config: a ``CheckpointConfig``; or, each for itself, ``keep_checkpoints_num`` (per trial, >= 1),
             ``checkpoint_score_attr`` (the key that ranks them, "min-loss" for the lowest loss), ``checkpoint_freq`` (every so
-            many iterations) and ``checkpoint_at_end`` (None or False: no); the last two for ``Trainable`` classes only.
+            many iterations) and ``checkpoint_at_end`` (None or False: no), these two for ``Trainable`` classes only, ``keep_best`` (so many
+            of the ended trials keep one) and ``max_checkpoint_bytes`` (all of the experiment's together, such as "20GB").
         sync_config: the default ``SyncConfig()`` only.
-        max_failures: retries per trial after errors of its own code; -1: without end.
+        failure_config: a ``FailureConfig``; or, each for itself, ``max_failures`` and ``fail_fast``.
+        max_failures: retries per trial after errors of its own code; -1: without end; or a dict such as ``{"timeout": 1, "oom_gpu": 2}``.
         fail_fast: True: the first failed trial ends the experiment; "raise": and its own exception is raised here.
         raise_on_failed_trial: raise at the end if trials ended in ERROR; False: the summary and the analysis tell.
         resume: go on with the experiment ``name``: True: it must be there; "AUTO": begin it if it is not.
+        take_over: go on with an experiment that a driver on another machine has not given up, because that machine is known to be dead.
         callbacks: instances of ``Callback``.
         loggers: old-style ``Logger`` classes (or ``LoggerCallback`` instances) instead of the usual files; ``()``: no files.
         log_to_file: where goes what trials print, also from C code and subprocesses: True (stdout.log and stderr.log in the trial's
@@ -114,6 +123,10 @@ def run(
             time), an executor, or None: the environment's ``TUNESMITH_EXECUTOR``, else "local" (on Linux; elsewhere "inline").
         max_trial_s: seconds that an attempt may run; ``max_silence_s``: that it may go without a report. They need an
             executor that can end a trial by force.
+        grace_s: seconds, or a ``timedelta``, from the signal that ends an attempt (Python code unwinds, ``finally`` blocks run) to the one
+            that no process can refuse.
+        max_ram: what all processes of a trial may hold together: bytes, or a text such as "4GB". Memory that they share with others
+            counts by their share. A trial that holds more ends with outcome oom_ram. None: no limit. It needs processes of their own.
         drain_s: seconds, or a ``timedelta``, that running trials have to report and save when the experiment ends before they do:
             after a first Ctrl-C or SIGTERM, a stop of everything, the end of ``time_budget_s``. Those that are still there then
             are killed; after Ctrl-C and SIGTERM a resume goes on with them from their newest checkpoint. None: as long as it
@@ -238,15 +251,30 @@ def _present(given: dict[str, Any]) -> dict[str, Any]:
     if present.pop("sync_config") is not None and not isinstance(given["sync_config"], SyncConfig):
         raise SpecError(f"sync_config must be a SyncConfig, got {type(given['sync_config']).__name__} {given['sync_config']!r}.")
     present["resources"] = present.pop("resources_per_trial")
-    present["failure"] = FailureConfig(max_failures=present.pop("max_failures"), fail_fast=present.pop("fail_fast"))
+    present["failure"] = _failure(
+        present.pop("failure_config"), max_failures=present.pop("max_failures"), fail_fast=present.pop("fail_fast")
+    )
     present["checkpoint"] = _checkpoint(
         present.pop("checkpoint_config"),
         keep_checkpoints_num=present.pop("keep_checkpoints_num"),
         checkpoint_score_attr=present.pop("checkpoint_score_attr"),
         checkpoint_freq=present.pop("checkpoint_freq"),
         checkpoint_at_end=present.pop("checkpoint_at_end"),
+        keep_best=present.pop("keep_best"),
+        max_checkpoint_bytes=present.pop("max_checkpoint_bytes"),
     )
     return present
+
+
+def _failure(config: Any, **separate: Any) -> FailureConfig:
+    if config is None:
+        return FailureConfig(**separate)
+    if not isinstance(config, FailureConfig):
+        raise SpecError(f"failure_config must be a FailureConfig, got {type(config).__name__} {config!r}.")
+    for name, value in separate.items():
+        if value:
+            raise SpecError(f"{name} and failure_config are both given: put it into the FailureConfig.")
+    return config
 
 
 def _checkpoint(config: Any, **separate: Any) -> CheckpointConfig:
@@ -265,6 +293,8 @@ def _checkpoint(config: Any, **separate: Any) -> CheckpointConfig:
         checkpoint_score_order=order,
         checkpoint_frequency=separate["checkpoint_freq"],
         checkpoint_at_end=bool(separate["checkpoint_at_end"]),
+        keep_best=separate["keep_best"],
+        max_checkpoint_bytes=separate["max_checkpoint_bytes"],
     )
 
 

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from tunesmith.stopper import Stopper
     from tunesmith.trainable.base import TrainableSpec
 
-__all__ = ["DRAIN_S", "CheckpointPolicy", "ExperimentSpec", "FailurePolicy"]
+__all__ = ["DRAIN_S", "GRACE_S", "CheckpointPolicy", "ExperimentSpec", "FailurePolicy"]
 
 DRAIN_S = 30.0
 """Seconds that trials have to report and save when the experiment ends before they do, unless it is said otherwise."""
+
+GRACE_S = 5.0
+"""Seconds from the signal that ends an attempt to the one that no process can refuse, unless it is said otherwise."""
 
 
 @dataclass(slots=True)
@@ -27,27 +30,32 @@ class FailurePolicy:
     """What failures cost.
 
     Args:
-        max_failures: retries per trial after errors of the user's code; -1: without end.
+        retries: outcome class -> retries per trial (-1: without end), over the defaults of :mod:`tunesmith.core.policy`.
         fail_fast: False; True: the first failed trial ends the experiment; "raise": and its own exception is raised.
         raise_on_failed_trial: raise ``TrialsFailed`` at the end if trials ended in ERROR (nan ones excepted).
         identical: circuit breaker: if the first so many ended trials all failed alike, stop; None: never.
+        nan_policy: "fail" or "continue".
     """
 
-    max_failures: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
     fail_fast: bool | str = False
     raise_on_failed_trial: bool = True
     identical: int | None = 5
+    nan_policy: str = "fail"
 
 
 @dataclass(slots=True)
 class CheckpointPolicy:
-    """When checkpoints are taken and which are kept (Ray's ``CheckpointConfig``)."""
+    """When checkpoints are taken and which are kept: :class:`tunesmith.CheckpointConfig`, checked; sizes in bytes."""
 
     num_to_keep: int | None = None
     score_attribute: str | None = None
     score_order: str = "max"
     frequency: int = 0
     at_end: bool | None = None
+    keep_best: int | None = None
+    max_bytes: int | None = None
+    min_free: int | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +83,8 @@ class ExperimentSpec:
     max_trial_s: float | None = None
     max_silence_s: float | None = None
     drain_s: float | None = DRAIN_S
+    grace_s: float = GRACE_S
+    max_ram: int | None = None
     seed: int | None = None
     deterministic: bool = False
     executor: Executor | None = None
@@ -90,4 +100,5 @@ class ExperimentSpec:
     verbose: int = 1
     progress_reporter: Any = None
     resume: bool = False
+    take_over: bool = False
     journal_mode: Literal["auto", "local", "network"] = "auto"

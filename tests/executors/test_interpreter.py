@@ -63,5 +63,5 @@ def test_a_run_that_is_refused_leaves_no_process(tmp_path: Path) -> None:
 
 def test_one_that_cannot_start_is_told_by_whoever_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", os.devnull)
-    with ahead("local"), pytest.raises(ExecutorError, match="sys.executable"):
+    with ahead("local"), pytest.raises(ExecutorError, match=r"sys\.executable"):
         Interpreter.take()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 import tunesmith as tune
-from tunesmith import runner
+from tunesmith import ending
 from tunesmith.errors import SpecError
 from tunesmith.executors.base import ExecutorCapabilities
 from tunesmith.executors.inline import InlineExecutor
@@ -39,7 +39,7 @@ class Model(tune.Trainable):
 @pytest.fixture
 def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """``run`` up to the point where the experiment would start; gives the spec."""
-    monkeypatch.setattr(runner, "perform", lambda spec, *_: spec)
+    monkeypatch.setattr(ending, "perform", lambda spec, *_: spec)
 
     def run(trainable: Any = train, **arguments: Any) -> ExperimentSpec:
         return tune.run(trainable, **{"storage_path": tmp_path / "results", **arguments})  # type: ignore[return-value]
@@ -48,6 +48,25 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 # -- what arguments become -------------------------------------------------------------------------------------------------
+
+
+def test_sizes_and_failures(spec: Run) -> None:
+    made = spec(
+        max_ram="1.5GB",
+        grace_s=2,
+        keep_best=3,
+        max_checkpoint_bytes="20 GiB",
+        metric="loss",
+        mode="min",
+        max_failures={"timeout": 2, "nan": 0},
+    )
+    assert (made.max_ram, made.grace_s) == (1_500_000_000, 2.0)
+    assert (made.checkpoint.keep_best, made.checkpoint.max_bytes, made.checkpoint.min_free) == (3, 20 << 30, None)
+    assert made.failure.retries == {"timeout": 2, "nan": 0}
+    config = tune.FailureConfig(max_failures=2, nan="continue", circuit_breaker=None)
+    made = spec(failure_config=config, checkpoint_config=tune.CheckpointConfig(min_free_bytes="1GB"))
+    assert (made.failure.retries, made.failure.nan_policy, made.failure.identical) == ({"user_error": 2}, "continue", None)
+    assert made.checkpoint.min_free == 1_000_000_000
 
 
 def test_defaults(spec: Run, tmp_path: Path) -> None:
@@ -59,7 +78,8 @@ def test_defaults(spec: Run, tmp_path: Path) -> None:
     assert isinstance(made.searcher, BasicVariantGenerator)
     assert isinstance(made.scheduler, FIFOScheduler)
     assert isinstance(made.executor, LocalExecutor if sys.platform == "linux" else InlineExecutor)
-    assert (made.failure.max_failures, made.failure.fail_fast, made.failure.raise_on_failed_trial) == (0, False, True)
+    assert (made.failure.retries, made.failure.fail_fast, made.failure.raise_on_failed_trial) == ({}, False, True)
+    assert (made.failure.identical, made.failure.nan_policy, made.grace_s, made.max_ram) == (5, "fail", 5.0, None)
     assert (made.callbacks, made.loggers, made.log_to_file, made.verbose, made.resume) == ((), None, None, 1, False)
 
 
@@ -211,14 +231,16 @@ def test_what_is_not_built_is_refused_by_name(spec: Run, tmp_path: Path, name: s
     assert not (tmp_path / "results").exists()
 
 
-LEGACY_RUN = set("""
+LEGACY_RUN = set(
+    """
 run_or_experiment name metric mode stop time_budget_s config resources_per_trial num_samples local_dir upload_dir storage_path
 storage_filesystem trial_name_creator trial_dirname_creator loggers callbacks log_to_file sync_config sync_to_cloud sync_to_driver
 sync_function sync_on_checkpoint checkpoint_freq checkpoint_at_end keep_checkpoints_num checkpoint_score_attr checkpoint_config
 global_checkpoint_period export_formats max_failures fail_fast restore search_alg scheduler progress_reporter verbose resume
 resume_config queue_trials reuse_actors trial_executor raise_on_failed_trial return_trials ray_auto_init with_server server_port
 run_errored_only max_concurrent_trials chdir_to_trial_dir _experiment_checkpoint_dir _remote
-""".split())  # noqa: SIM905 - readable as a text
+""".split()
+)  # noqa: SIM905 - readable as a text
 
 
 def test_every_argument_that_run_ever_had_is_known_by_name() -> None:
@@ -263,6 +285,21 @@ class NoSearcher:
         ({"fail_fast": True, "max_failures": 2}, "give one of the two"),
         ({"fail_fast": "never"}, "fail_fast must be False, True or 'raise'"),
         ({"max_failures": -2}, "max_failures must be a whole number"),
+        ({"max_failures": {"time_out": 1}}, r"there is no outcome 'time_out'; there are .*Did you mean 'timeout'\?"),
+        ({"max_failures": {"timeout": -2}}, r"max_failures\['timeout'\] must be a whole number >= 0, or -1"),
+        ({"fail_fast": True, "max_failures": {"timeout": 2}}, "give one of the two"),
+        ({"failure_config": 3}, "failure_config must be a FailureConfig, got int 3"),
+        ({"failure_config": tune.FailureConfig(), "max_failures": 3}, "max_failures and failure_config are both given"),
+        ({"max_ram": "much"}, "max_ram must be a number of bytes >= 1, a text such as '4GB'"),
+        ({"max_ram": 0}, "max_ram must be a number of bytes >= 1"),
+        ({"max_ram": "4GB", "executor": "inline"}, "max_ram=4000000000 needs an executor that gives each trial processes of its own"),
+        ({"grace_s": 0}, "grace_s must be a number of seconds > 0"),
+        ({"grace_s": 1, "executor": "inline"}, "grace_s=1 needs an executor"),
+        ({"keep_best": 0, "metric": "a", "mode": "min"}, "keep_best must be a whole number >= 1"),
+        ({"keep_best": 2}, "keep_best must know which checkpoints are the best"),
+        ({"max_checkpoint_bytes": "1GB"}, "max_checkpoint_bytes must know which checkpoints are the best"),
+        ({"max_checkpoint_bytes": 1.5}, "max_checkpoint_bytes must be a number of bytes"),
+        ({"take_over": "yes"}, "take_over must be True or False"),
         ({"search_alg": "hyperoptt"}, r"search_alg='hyperoptt' is not known\..* Known names: random, variant_generator"),
         ({"search_alg": BasicVariantGenerator}, "got the class BasicVariantGenerator; pass an instance"),
         ({"search_alg": 3}, "search_alg: int 3 has no method suggest"),

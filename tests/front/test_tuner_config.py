@@ -45,6 +45,8 @@ def test_arguments_of_old_releases_go_by_the_table() -> None:
         (lambda: FailureConfig(max_failures=1.5), "max_failures must be a whole number"),  # type: ignore[arg-type]
         (lambda: FailureConfig(fail_fast="never"), "fail_fast must be False, True or 'raise', got 'never'"),
         (lambda: FailureConfig(max_failures=3, fail_fast=True), "give one of the two"),
+        (lambda: FailureConfig(nan="ignore"), "nan must be 'fail' or 'continue', got 'ignore'"),
+        (lambda: FailureConfig(circuit_breaker=0), "circuit_breaker must be a whole number >= 1"),
         (lambda: CheckpointConfig(num_to_keep=0), "num_to_keep must be a whole number >= 1"),
         (lambda: CheckpointConfig(checkpoint_score_order="best"), "checkpoint_score_order must be 'max' or 'min'"),
         (lambda: CheckpointConfig(checkpoint_frequency=-1), "checkpoint_frequency must be a whole number >= 0"),

@@ -38,6 +38,7 @@ class Settings:
         warm_pause: paused attempts may stay blocked in ``report``; ``warm_slots``: at most so many.
         can_save: the trainable writes a checkpoint when asked (class API).
         num_to_keep, score_attribute, score_order: retention per trial.
+        keep_best: of the ended trials so many keep a checkpoint, one each; max_checkpoint_bytes: of all checkpoints together; None: all.
         save_at_end: ask for a checkpoint when a trial is stopped.
         exploit_wait_s: how long an exploit may wait for its source's checkpoint.
     """
@@ -66,6 +67,8 @@ class Settings:
     num_to_keep: int | None = None
     score_attribute: str | None = None
     score_order: str = "max"
+    keep_best: int | None = None
+    max_checkpoint_bytes: int | None = None
     save_at_end: bool = False
     exploit_wait_s: float = 60.0
 

@@ -29,6 +29,7 @@ class ExecutorCapabilities:
         kill: an attempt can be ended by force (deadlines need it).
         growing: capacity may grow later, so a request that does not fit now may wait.
         isolated: trials run in processes of their own, so that their output can be kept apart from the driver's.
+        max_ram: an attempt whose processes hold more than ``Assignment.max_ram`` is ended.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ExecutorCapabilities:
     kill: bool = False
     growing: bool = False
     isolated: bool = False
+    max_ram: bool = False
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class Assignment:
         resources: what the attempt holds, e.g. ``{"cpu": 1.0}``.
         gpus: (card index, fraction) pairs.
         seed: the trial's own seed (32 bits), the same for every attempt.
+        max_ram: bytes that all its processes may hold together; one that holds more ends with outcome oom_ram, error type MemoryLimit.
     """
 
     trial: int
@@ -70,6 +73,7 @@ class Assignment:
     resources: dict[str, float] = field(default_factory=dict)
     gpus: tuple[tuple[int, float], ...] = ()
     seed: int = 0
+    max_ram: int | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +89,8 @@ class ExecutorSetup:
         reuse: ``reuse_actors``: None, True or False.
         grace_s: how long an attempt may take to unwind after a stop.
         cpus: CPUs of a usual trial; libraries are told to use so many threads.
+        min_free: with less than so many bytes free on the disk no checkpoint is saved; None: a bound that suits the disk; 0: none.
+        keep_errors: ``error_of`` will be asked for.
     """
 
     trainable: Any
@@ -94,6 +100,8 @@ class ExecutorSetup:
     reuse: bool | None = None
     grace_s: float = 5.0
     cpus: float = 1.0
+    min_free: int | None = None
+    keep_errors: bool = False
 
 
 class Executor(Protocol):

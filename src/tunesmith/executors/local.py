@@ -378,7 +378,8 @@ class LocalExecutor:
         """By force."""
         if process.ended is not None:
             if ProcessTable().get(process.pid) is None:  # it has ended, and its template has other things to do than to look
-                self._alarms.set(process, _BORN_S, lambda one: self._nursery and self._nursery.hurry(one))
+                assert self._nursery is not None
+                self._alarms.set(process, _BORN_S, self._nursery.hurry)
                 return
             assert process.assignment is not None
             name = process.assignment.trial_id
