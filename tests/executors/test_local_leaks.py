@@ -25,6 +25,7 @@ def nothing_is_preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunesmith.executors.forker.loaded", lambda *_: [])
 
 
+
 def one_report(_config: dict[str, Any]) -> None:
     report(loss=1.0, template=os.getppid())
 

@@ -231,16 +231,14 @@ def test_what_is_not_built_is_refused_by_name(spec: Run, tmp_path: Path, name: s
     assert not (tmp_path / "results").exists()
 
 
-LEGACY_RUN = set(
-    """
+LEGACY_RUN = set("""
 run_or_experiment name metric mode stop time_budget_s config resources_per_trial num_samples local_dir upload_dir storage_path
 storage_filesystem trial_name_creator trial_dirname_creator loggers callbacks log_to_file sync_config sync_to_cloud sync_to_driver
 sync_function sync_on_checkpoint checkpoint_freq checkpoint_at_end keep_checkpoints_num checkpoint_score_attr checkpoint_config
 global_checkpoint_period export_formats max_failures fail_fast restore search_alg scheduler progress_reporter verbose resume
 resume_config queue_trials reuse_actors trial_executor raise_on_failed_trial return_trials ray_auto_init with_server server_port
 run_errored_only max_concurrent_trials chdir_to_trial_dir _experiment_checkpoint_dir _remote
-""".split()
-)  # noqa: SIM905 - readable as a text
+""".split())  # noqa: SIM905 - readable as a text
 
 
 def test_every_argument_that_run_ever_had_is_known_by_name() -> None:

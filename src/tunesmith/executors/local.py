@@ -57,7 +57,7 @@ class LocalExecutor:
         True
     """
 
-    capabilities = ExecutorCapabilities(name="local", warm_pause=True, kill=True, isolated=True)
+    capabilities = ExecutorCapabilities(name="local", warm_pause=True, kill=True, isolated=True, max_ram=True)
 
     def __init__(self, nvml: Nvml | None = None) -> None:
         hold_standard_descriptors()  # here: before the journal is opened
