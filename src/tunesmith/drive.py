@@ -81,12 +81,15 @@ class Drive:
         """
         self.deliver(first)
         while not self.finished and self.failure is None:
-            ready: list[ev.Event] = [*self._timers_due(), *self._suggestions()]
-            if not ready and not self._inbox:
+            ready: list[ev.Event] = [*self._suggestions()]
+            due = self._is_due()
+            if due and self.executor.capabilities.kill:  # a limit is not up before what came in time has been heard
+                ready += self.executor.poll(0.0)
+            elif not (ready or due or self._inbox):
                 ready = self.executor.poll(self._patience())
             if self.rounds is not None:
-                self._in_rounds(ready)
-            elif ready or self._inbox:
+                self._in_rounds([*self._timers_due(), *ready])
+            elif ready or due or self._inbox:
                 self.deliver(ready)
             else:
                 self._idle()
@@ -128,8 +131,8 @@ class Drive:
         queue: deque[ev.Event] = deque(events)
         if self._inbox and controller.state.session >= 0:  # a request to stop counts before the ends that came after it
             queue.extendleft(self._inbox.pop() for _ in range(len(self._inbox)))
-        if self.rounds is None:  # a turn from inside a long trial: time passes there, too
-            queue.extendleft(self._timers_due())
+        if self.rounds is None:
+            self._add_timers(queue)
         now = self.clock.now()
         records: list[Record] = []
         commands: list[cmd.Command] = []
@@ -340,11 +343,22 @@ class Drive:
             self._timers[timer] = at
             heapq.heappush(self._due, (at, timer))
 
-    def _timers_due(self) -> list[ev.Event]:
+    def _add_timers(self, queue: deque[ev.Event]) -> None:
+        """The end of the experiment counts before what came at the same moment; a trial's own limits after its report."""
+        for event in self._timers_due():
+            if event.timer.startswith(("deadline:", "silence:")):
+                queue.append(event)
+            else:
+                queue.appendleft(event)
+
+    def _is_due(self) -> bool:
+        return bool(self._due) and self._due[0][0] <= self.clock.now()
+
+    def _timers_due(self) -> list[ev.TimerFired]:
         if not self._due:
             return []
         now = self.clock.now()
-        fired: list[ev.Event] = []
+        fired: list[ev.TimerFired] = []
         while self._due and self._due[0][0] <= now:
             at, timer = heapq.heappop(self._due)
             if self._timers.get(timer) == at:

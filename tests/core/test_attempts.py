@@ -57,10 +57,36 @@ def test_budgets_are_not_shared(script: Any) -> None:
 
 
 def test_without_end(script: Any) -> None:
-    one = script(retries={"user_error": -1})
+    """As long as the trial gets somewhere, or fails in another way each time."""
+    one = script(retries={"user_error": -1}, identical=3)
     one.begin()
-    for _ in range(50):
-        one.end(0, "user_error")
+    for index in range(50):
+        one.report(0, checkpoint=f"0/checkpoint_{index}")
+        for where in ("train.py:1", "train.py:2"):
+            one.end(0, "user_error", {"type": "KeyError", "message": "'lr'", "where": where})
+            one.started(0)
+    assert one.status(0) == "RUNNING"
+
+
+def test_without_end_is_not_for_a_trial_that_gets_nowhere(script: Any) -> None:
+    """A slip in the script fails at the same place each time, whatever the trial reports again on its way there."""
+    one = script(retries={"user_error": -1}, identical=3)
+    one.begin()
+    for _ in range(3):
+        one.report(0)
+        one.end(0, "user_error", KEY_ERROR)
+        if one.state.trials:
+            one.started(0)
+    assert one.status(0) == "ERROR"
+    assert one.reason("end") == "failed alike 3 times in a row without a new report: KeyError: 'lr' at train.py:42"
+
+
+@pytest.mark.parametrize("settings", [{"identical": None, "retries": {"user_error": -1}}, {"identical": 3, "retries": {"user_error": 40}}])
+def test_a_number_of_retries_is_kept_to(script: Any, settings: dict[str, Any]) -> None:
+    one = script(**settings)
+    one.begin()
+    for _ in range(40):
+        one.end(0, "user_error", KEY_ERROR)
         one.started(0)
     assert one.status(0) == "RUNNING"
 

@@ -182,7 +182,35 @@ def test_fail_fast(script: Any) -> None:
     assert one.state.stopping == "fail_fast: trial 1 failed with KeyError: 'lr' at train.py:42"
     one.end(0, "stopped")
     assert one.end(2, "stopped") == [cmd.Finish(one.state.stopping)]
+    assert [one.status(number) for number in range(3)] == ["PENDING", "ERROR", "PENDING"]
+
+
+def test_a_resume_after_fail_fast_goes_on_with_the_others(script: Any) -> None:
+    """Nobody has said that they are not wanted: what they have done is kept."""
+    one = script(num_samples=3, totals={"cpu": 3}, fail_fast=True)
+    one.begin(3)
+    one.report(0, checkpoint="0/checkpoint_1")
+    fail(one, 1)
+    one.end(0, "stopped")
+    one.end(2, "stopped")
+    launched = [(command.trial, command.attempt, command.checkpoint) for command in one.resume() if isinstance(command, cmd.Launch)]
+    assert launched == [(0, 1, "0/checkpoint_1"), (2, 1, None)]
+    for number in (0, 2):
+        one.started(number)
+        one.end(number)
+    assert one.state.finished == "all 3 trials have ended"
     assert [one.status(number) for number in range(3)] == ["TERMINATED", "ERROR", "TERMINATED"]
+
+
+def test_the_breaker_begins_anew_in_a_new_session(script: Any) -> None:
+    one = script(num_samples=99, totals={"cpu": 1}, identical=3)
+    for session in range(2):
+        for number in range(3):
+            one.begin()
+            fail(one, 3 * session + number)
+        assert one.state.kind == "breaker"
+        one.resume()
+        assert not one.state.stopping
 
 
 def test_the_breaker(script: Any) -> None:
@@ -419,7 +447,7 @@ def test_capacity_that_goes_while_the_first_failure_ends_all(script: Any) -> Non
     for _ in range(3):
         one.suggest(resources={"cpu": 3})
     one.feed(ev.CapacityChanged({"cpu": 2.0}))
-    assert [one.status(number) for number in range(1, 4)] == ["ERROR", "TERMINATED", "TERMINATED"]
+    assert [one.status(number) for number in range(1, 4)] == ["ERROR", "PENDING", "PENDING"]
 
 
 def test_a_quarantined_card_is_not_leased_and_comes_back(script: Any) -> None:

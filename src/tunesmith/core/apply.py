@@ -13,12 +13,15 @@ from tunesmith.core.retention import Saved, superfluous
 from tunesmith.core.state import State
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED, Exploit, Trial
 
-__all__ = ["apply", "arm_exploit", "keep", "release_attempt"]
+__all__ = ["apply", "arm_deadlines", "arm_exploit", "keep", "release_attempt"]
 
 
 def release_attempt(state: State, trial: Trial) -> None:
     """The trial's attempt is gone: its resources, timers and the pin on what it loaded go too."""
     state.release(trial)
+    trial.left = None
+    if trial.then == "pause" and trial.base is not None and (deadline := state.timers.get(f"deadline:{trial.number}")) is not None:
+        trial.left = max(0.0, deadline - state.now)
     if state.timers:
         state.disarm(f"deadline:{trial.number}")
         state.disarm(f"silence:{trial.number}")
@@ -28,7 +31,6 @@ def release_attempt(state: State, trial: Trial) -> None:
     state.warm.discard(trial.number)
     trial.started = False
     trial.saving = False
-    trial.left = None
     trial.owed = ""
 
 
@@ -50,7 +52,8 @@ def keep(state: State, trial: Trial, saved: Saved) -> None:
             state.doom(checkpoint)
 
 
-def _arm_deadlines(state: State, trial: Trial) -> None:
+def arm_deadlines(state: State, trial: Trial) -> None:
+    """Its code runs from here on: what it waited for before is not its own time."""
     settings = state.settings
     if settings.max_trial_s is not None:
         state.arm(f"deadline:{trial.number}", state.now + (settings.max_trial_s if trial.left is None else trial.left))
@@ -68,8 +71,8 @@ def _launch(state: State, trial: Trial, decision: cmd.Decision) -> None:
     trial.mode = trial.reason = trial.outcome = ""
     state.held.discard(trial.number)
     state.hold(trial)
-    _arm_deadlines(state, trial)
     if warm:
+        arm_deadlines(state, trial)
         state.warm.discard(trial.number)
         trial.owed = "continue"
         state.out.append(cmd.Continue(trial.number, trial.attempt))
@@ -223,7 +226,7 @@ def _exploited(state: State, trial: Trial, decision: cmd.Decision) -> None:
     trial.base, trial.borrowed = exploit.checkpoint, True  # the exploit's pin is now the base's
     trial.iteration = trial.frontier = exploit.checkpoint.iteration
     trial.time_total = exploit.checkpoint.time_total
-    trial.exploit = None
+    trial.exploit = trial.left = None
     state.enqueue(trial)
 
 

@@ -96,7 +96,7 @@ class Controller:
                 return False
             return isinstance(event, ev.AttemptEnded) or _is_new(event, trial)
         if isinstance(event, ev.TimerFired):
-            return event.timer in state.timers
+            return (due := state.timers.get(event.timer)) is not None and due <= event.at  # else it was put off meanwhile
         if isinstance(event, ev.Suggested):
             return state.asked > 0 and event.trial >= state.next_number
         if isinstance(event, ev.SearchExhausted):

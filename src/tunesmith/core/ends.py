@@ -32,12 +32,12 @@ AUTOFILLED = frozenset({
 
 
 def halt(ctl: Controller, kind: str, reason: str) -> Decisions:
-    """End the experiment; with kind "drain" its unfinished trials can be continued by a resume."""
+    """End the experiment. Of the kinds in ``RESUMABLE``, its unfinished trials can be continued by a resume."""
     state = ctl.state
-    if state.stopping and (kind != "drain" or state.kind == "drain"):
+    if state.stopping and (kind != "drain" or state.kind in policy.RESUMABLE):
         return
     yield Decision("halt", None, reason, {"kind": kind, **_bound(state)})
-    drain = kind == "drain"
+    drain = kind in policy.RESUMABLE
     for number in sorted(state.trials):
         trial = state.trials[number]
         if trial.alive:
@@ -90,8 +90,13 @@ def failed(ctl: Controller, trial: Trial, event: ev.AttemptEnded, *, pausing: bo
     allowed = policy.budget(state.settings, event.outcome)
     ours = event.outcome == trial.outcome and trial.reason  # what we ended it for
     text = ours or policy.describe_error(event)
-    over = state.stopping and state.kind != "drain"
-    if over or (0 <= allowed <= used):
+    over = state.stopping and state.kind not in policy.RESUMABLE
+    limit = state.settings.identical if allowed < 0 else None
+    trial.alike = trial.alike[0] + 1 if trial.alike[1] == policy.signature(event) else 1, policy.signature(event)
+    if limit is not None and trial.alike[0] >= limit:  # "without end" is meant for a trial that gets somewhere in between
+        text = f"failed alike {trial.alike[0]} times in a row without a new report: {text}"
+        yield from end(ctl, trial, event.outcome, text, event)
+    elif over or (0 <= allowed <= used):
         yield from end(ctl, trial, event.outcome, text, event)
     elif unplaceable(ctl, trial):
         yield from displaced(ctl, (trial,))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.core import events as ev
 from tunesmith.core import policy
-from tunesmith.core.apply import arm_exploit, keep, release_attempt
+from tunesmith.core.apply import arm_deadlines, arm_exploit, keep, release_attempt
 from tunesmith.core.commands import Decision
 from tunesmith.core.ends import Decisions, displaced, end, failed, halt, onward, overdue, unplaceable
 from tunesmith.core.placement import request_of
@@ -40,6 +40,8 @@ def experiment_started(ctl: Controller, event: ev.ExperimentStarted) -> Decision
         ctl.scheduler.start(state.settings)
     state.session = event.session
     state.ready = False
+    if state.kind == "breaker":  # somebody has looked at it, and goes on
+        state.breaker = policy.Breaker()
     state.stopping = state.kind = state.finished = ""
     state.asked = 0
     state.held.clear()
@@ -75,7 +77,7 @@ def _move_timers(state: State, kind: str, before: float | None, after: float | N
         timer = f"{kind}:{number}"
         if after is None:
             state.disarm(timer)
-        elif not state.trials[number].owed.startswith("kill:"):
+        elif state.trials[number].started and not state.trials[number].owed.startswith("kill:"):
             started = state.timers[timer] - before if before is not None else state.now
             state.arm(timer, started + after)
 
@@ -105,7 +107,8 @@ def capacity_changed(ctl: Controller, event: ev.CapacityChanged) -> Decisions:
     state.slots = event.slots
     state.ready = True
     if not state.finished:
-        yield from displaced(ctl, [trial for trial in state.trials.values() if trial.status == PENDING and unplaceable(ctl, trial)])
+        waiting = [trial for trial in state.trials.values() if trial.status == PENDING and unplaceable(ctl, trial)]
+        yield from displaced(ctl, (trial for trial in waiting if not state.stopping))  # the first may end the experiment
 
 
 def search_exhausted(ctl: Controller, event: ev.SearchExhausted) -> Decisions:
@@ -160,6 +163,8 @@ def attempt_started(ctl: Controller, event: ev.AttemptStarted) -> Decisions:
     trial.started = True
     if trial.owed == "launch":
         trial.owed = ""
+    if not trial.owed.startswith("kill:"):
+        arm_deadlines(ctl.state, trial)
     return
     yield
 
@@ -174,6 +179,7 @@ def reported(ctl: Controller, event: ev.Reported) -> Decisions:
     repeat = event.iteration <= trial.frontier
     if not repeat:
         trial.frontier = event.iteration
+        trial.alike = (0, "")
     if trial.loaded is not None:
         state.unpin(trial.loaded)
         trial.loaded = None

@@ -105,7 +105,7 @@ def _check_trial(state: State, trial: Trial) -> None:
     if trial.status == RUNNING:
         _require(bool(trial.owed) or trial.started, f"{who} is neither started nor owed a command")
         _require(not trial.mode, f"{who} is paused {trial.mode}")
-        if state.settings.max_trial_s is not None and not trial.owed.startswith("kill:"):
+        if trial.started and state.settings.max_trial_s is not None and not trial.owed.startswith("kill:"):
             _require(f"deadline:{trial.number}" in state.timers, f"{who} has no deadline")
     else:
         _require(not trial.started or trial.number in state.warm, f"{who} is started without an attempt")

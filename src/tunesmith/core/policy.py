@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tunesmith.core.events import AttemptEnded
 from tunesmith.core.settings import Settings
 
-__all__ = ["DEFAULT_RETRIES", "FAILURES", "FREE", "OUTCOMES", "TERMINAL", "Breaker", "budget", "describe_error"]
+__all__ = ["DEFAULT_RETRIES", "FAILURES", "FREE", "OUTCOMES", "RESUMABLE", "TERMINAL", "Breaker", "budget", "describe_error", "signature"]
 
 TERMINAL = frozenset({"finished", "stopped", "infeasible"})
 """Outcomes that end a trial TERMINATED."""
@@ -19,6 +19,9 @@ FREE = frozenset({"driver_lost", "interrupted"})
 """Ends that are nobody's fault: the driver died or was stopped. The trial goes on in the next session; nothing is charged."""
 
 OUTCOMES = TERMINAL | FAILURES | FREE
+
+RESUMABLE = frozenset({"drain", "breaker", "fail_fast", "metric"})
+"""Kinds of end of an experiment that leave its unfinished trials to the next session: nobody has said that they are not wanted."""
 
 DEFAULT_RETRIES = {"worker_lost": 5, "node_lost": 20}
 """Retries per trial that need not be asked for. ``max_failures`` is the budget of ``user_error``; all others have none."""
@@ -42,6 +45,12 @@ def describe_error(event: AttemptEnded) -> str:
     return f"{text} at {where}" if where else text
 
 
+def signature(event: AttemptEnded) -> str:
+    """What two failures have in common that are the same one: class, error type and place."""
+    error = event.error or {}
+    return f"{event.outcome}|{error.get('type', '')}|{error.get('where', '')}"
+
+
 @dataclass(slots=True)
 class Breaker:
     """Circuit breaker: trips if the first ``limit`` ended trials all failed alike (same class, error type and place).
@@ -61,11 +70,10 @@ class Breaker:
         """A trial ended in ERROR; true if the breaker trips now."""
         if not self.armed or limit is None:
             return False
-        error = event.error or {}
-        signature = f"{event.outcome}|{error.get('type', '')}|{error.get('where', '')}"
-        if self.count and signature != self.signature:
+        now = signature(event)
+        if self.count and now != self.signature:
             self.armed = False
             return False
-        self.signature = signature
+        self.signature = now
         self.count += 1
         return self.count >= limit

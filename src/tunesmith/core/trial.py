@@ -45,12 +45,13 @@ class Trial:
         iteration, time_total, metrics: of the newest report.
         frontier: the highest iteration that the scheduler has been shown; repeats after a rewind are not shown again.
         mode: how it is paused: warm, cold or rerun.
-        left: while paused warm: what is left of ``max_trial_s``, seconds.
+        left: while paused with its work (warm, cold): what is left of ``max_trial_s``, seconds.
         saved: the trial's own durable checkpoints that retention has not let go, oldest first.
         replaced: ids of the base's iteration that retention did let go: should one be told of again, it is no news.
         base: where a next attempt would start: the newest own checkpoint, or (``borrowed``, pinned) the one of an exploit.
         restore: where the present attempt started; ``loaded``: its id, pinned until the attempt has reported.
         failures: outcome class -> how often.
+        alike: how many failures in a row were the same one, without a new report in between; and which (``policy.signature``).
         waiters: trials whose exploit waits for this one's next checkpoint.
     """
 
@@ -83,6 +84,7 @@ class Trial:
     exploit: Exploit | None = None
     waiters: list[int] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
+    alike: tuple[int, str] = (0, "")
 
     @property
     def checkpoint(self) -> str | None:
