@@ -60,6 +60,8 @@ def test_every_class_of_event_has_a_code_and_codes_are_fixed() -> None:
         11: "CapacityChanged",
         12: "UserAction",
         13: "StopRequested",
+        14: "SaveSkipped",
+        15: "Reopened",
     }
 
 
@@ -74,7 +76,15 @@ def test_the_layout_of_rows() -> None:
         '[0.5, 3, "x"]',
     )
     assert encode_event(ev.Reported(2, 1, 7, {"a": 1}, "2/c", None, ("img",), 1.0))[-1] == '[1, "2/c", null, ["img"]]'
+    assert encode_event(ev.Reported(2, 1, 7, {"a": 1}, "2/c", None, ("img",), 1.0, 512))[-1] == '[1, "2/c", null, ["img"], 512]'
     assert encode_event(ev.CheckpointSaved(2, 1, 7, "2/c", 1.0)) == (7, 1.0, 2, 1, 7, None, '["2/c"]')
+    assert encode_event(ev.CheckpointSaved(2, 1, 7, "2/c", 1.0, 512))[-1] == '["2/c", 512]'
+    assert encode_event(ev.SaveSkipped(2, 1, 7, "no room", 1.0)) == (14, 1.0, 2, 1, 7, None, '["no room"]')
+    reopened = ev.Reopened(2, 1, "errored", {"x": 1}, None, 7, 7.0, {"a": 1}, 7, [["2/c", 7, 7.0, None]], ["2/c", 7, 7.0, None], 1.0)
+    body = '["errored", {"x": 1}, null, 7.0, {"a": 1}, 7, [["2/c", 7, 7.0, null]], ["2/c", 7, 7.0, null]]'
+    assert encode_event(reopened) == (15, 1.0, 2, 1, 7, None, body)
+    assert encode_event(ev.ExperimentStarted({}, 1, 1.0))[-1] == "[{}, 1, 0.0]"
+    assert encode_event(ev.ExperimentStarted({}, 1, 1.0, only=()))[-1] == '[{}, 1, 0.0, {"$t": []}]'
     assert encode_event(ev.UserAction("stop", 4, 1.0)) == (12, 1.0, 4, None, None, None, '["stop"]')
     assert encode_event(ev.CapacityChanged({"gpu": 2.0}, 3, 1.0)) == (11, 1.0, None, None, None, None, '[{"gpu": 2.0}, 3]')
     assert encode_event(ev.CapacityChanged({"gpu": 2.0}, at=1.0, out=(1,)))[-1] == '[{"gpu": 2.0}, null, {"$t": [1]}]'
@@ -152,7 +162,7 @@ def test_a_value_that_contains_itself_is_refused() -> None:
 
 
 def test_an_unknown_kind_names_the_version() -> None:
-    with pytest.raises(JournalCorrupt, match=r"kind 99.*format 1, kinds 1 to 13.*newer version"):
+    with pytest.raises(JournalCorrupt, match=r"kind 99.*format 1, kinds 1 to 15.*newer version"):
         decode_event(99, 0.0, None, None, None, None, "[]")
 
 

@@ -33,7 +33,7 @@ def test_what_comes_before_a_report_comes_with_it() -> None:
     first = [ev.AttemptStarted(1, 0), ev.CheckpointSaved(1, 0, 0, "1/a"), report(1)]
     after = ev.CheckpointSaved(1, 0, 1, "1/b")
     assert rounds.offer([*first, after], BOTH) == []
-    assert rounds.offer([report(0)], BOTH) == [report(0), *first]
+    assert rounds.offer([report(0)], BOTH) == [first[0], report(0), *first[1:]]  # that it has started comes before all
     # what is sent after a report belongs to the next round, whether it came before or after this one's end
     assert rounds.offer([report(0, 2), report(1, 2)], BOTH) == [report(0, 2), after, report(1, 2)]
 

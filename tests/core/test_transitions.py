@@ -43,7 +43,7 @@ def test_the_table_speaks_of_known_statuses() -> None:
     for (status, _), (_, targets) in TABLE.items():
         assert status in (NEW, *STATUSES)
         assert set(targets) <= set(STATUSES)
-        assert status not in (TERMINATED, ERROR)  # an end is an end
+    assert {event for status, event in TABLE if status in (TERMINATED, ERROR)} == {ev.Reopened}  # else an end is an end
     for status, target in MOVES:
         assert {status, target} <= set(STATUSES)
         assert status not in (TERMINATED, ERROR)
@@ -143,6 +143,7 @@ def about(trial: int, attempt: int) -> list[ev.Event]:
         ev.AttemptStarted(trial, attempt),
         ev.Reported(trial, attempt, 99, {"loss": 1.0}),
         ev.CheckpointSaved(trial, attempt, 99, f"{trial}/checkpoint_000099"),
+        ev.SaveSkipped(trial, attempt, 99, "no room"),
         ev.Explored(trial, {"x": 2}),
         ev.AttemptEnded(trial, attempt, "finished"),
         ev.UserAction("stop", trial),
@@ -187,6 +188,7 @@ EXPECTED = {
         "AttemptStarted": "late",
         "Reported": "illegal",
         "CheckpointSaved": "late",
+        "SaveSkipped": "late",
         "Explored": "late",
         "AttemptEnded": "late",
         "UserAction": "handled",
@@ -196,6 +198,7 @@ EXPECTED = {
         "AttemptStarted": "handled",
         "Reported": "illegal",
         "CheckpointSaved": "illegal",
+        "SaveSkipped": "illegal",
         "Explored": "late",
         "AttemptEnded": "handled",
         "UserAction": "handled",
@@ -205,6 +208,7 @@ EXPECTED = {
         "AttemptStarted": "late",
         "Reported": "handled",
         "CheckpointSaved": "handled",
+        "SaveSkipped": "handled",
         "Explored": "late",
         "AttemptEnded": "handled",
         "UserAction": "handled",
@@ -214,6 +218,7 @@ EXPECTED = {
         "AttemptStarted": "late",
         "Reported": "illegal",
         "CheckpointSaved": "handled",
+        "SaveSkipped": "handled",
         "Explored": "late",
         "AttemptEnded": "handled",
         "UserAction": "handled",
@@ -223,15 +228,16 @@ EXPECTED = {
         "AttemptStarted": "late",
         "Reported": "illegal",
         "CheckpointSaved": "late",
+        "SaveSkipped": "late",
         "Explored": "late",
         "AttemptEnded": "late",
         "UserAction": "handled",
     },
     "TERMINATED": dict.fromkeys(
-        ("Suggested", "AttemptStarted", "Reported", "CheckpointSaved", "Explored", "AttemptEnded", "UserAction"), "late"
+        ("Suggested", "AttemptStarted", "Reported", "CheckpointSaved", "SaveSkipped", "Explored", "AttemptEnded", "UserAction"), "late"
     ),
     "ERROR": dict.fromkeys(
-        ("Suggested", "AttemptStarted", "Reported", "CheckpointSaved", "Explored", "AttemptEnded", "UserAction"), "late"
+        ("Suggested", "AttemptStarted", "Reported", "CheckpointSaved", "SaveSkipped", "Explored", "AttemptEnded", "UserAction"), "late"
     ),
 }
 

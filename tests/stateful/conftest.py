@@ -94,7 +94,7 @@ class Owed:
                 self.attempts.pop((trial, attempt), None)
                 if event.checkpoint is not None:
                     self.saves.discard((trial, attempt))
-            case ev.CheckpointSaved(trial, attempt):
+            case ev.CheckpointSaved(trial, attempt) | ev.SaveSkipped(trial, attempt):
                 self.saves.discard((trial, attempt))
             case ev.AttemptEnded(trial, attempt):
                 self._attempt_over((trial, attempt))
@@ -185,6 +185,8 @@ def draw_settings(pick: random.Random) -> dict[str, Any]:
     return {
         "num_samples": pick.choice((6, 10)),
         "num_to_keep": pick.choice((None, 1, 2)),
+        "keep_best": pick.choice((None, None, 1, 2)),
+        "max_checkpoint_bytes": pick.choice((None, None, 50, 300)),
         "retries": {"user_error": pick.choice((0, 1, 2))},
         "identical": pick.choice((None, 5)),
         "growing": pick.random() < 0.5,
@@ -245,7 +247,8 @@ def finish(loop: Loop, limit: int = 10_000) -> None:
         loop.run(2 * limit)
         state = loop.controller.state
     assert not state.trials
-    assert not state.pins
+    champion = state.shelf.champion
+    assert state.pins == ({} if champion is None else {champion[1].id: 1})
     assert not state.timers
     assert not any(state.pool.used.values())
     folded = fold(loop.records, loop.scheduler())

@@ -122,6 +122,7 @@ def test_the_worlds_are_worth_their_name(tools: Any) -> None:
         late += loop.controller.state.late
     assert dos == {
         "launch", "pause", "paused", "resume", "stop", "kill", "save", "retry", "exploit", "exploited", "skip", "end", "halt", "finish",
+        "drop",
     }  # fmt: skip
     assert {"", "stop", "budget"} <= kinds
     assert late > 200

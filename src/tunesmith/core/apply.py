@@ -6,14 +6,16 @@ one when a journal is replayed by changed code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tunesmith.core import commands as cmd
+from tunesmith.core import shelf
 from tunesmith.core.retention import Saved, superfluous
 from tunesmith.core.state import State
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED, Exploit, Trial
 
-__all__ = ["apply", "arm_deadlines", "arm_exploit", "keep", "release_attempt"]
+__all__ = ["apply", "arm_deadlines", "arm_exploit", "cause", "keep", "release_attempt"]
 
 
 def release_attempt(state: State, trial: Trial) -> None:
@@ -44,9 +46,13 @@ def keep(state: State, trial: Trial, saved: Saved) -> None:
     trial.base, trial.borrowed = saved, False
     trial.saving = False
     trial.saved.append(saved)
+    shelf.put(state, trial, saved)
     gone = set(superfluous(trial.saved, settings.num_to_keep, settings.score_order))
     if gone:
         trial.replaced += tuple(one.id for one in trial.saved if one.id in gone and one.iteration == saved.iteration)
+        for one in trial.saved:
+            if one.id in gone:
+                shelf.forget(state, one)
         trial.saved = [one for one in trial.saved if one.id not in gone]
         for checkpoint in sorted(gone):
             state.doom(checkpoint)
@@ -133,12 +139,18 @@ def _paused(state: State, trial: Trial, decision: cmd.Decision) -> None:
         state.move(trial, PAUSED)
 
 
+def cause(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a stop's data says by what it is, for the end that follows."""
+    return {key: data[key] for key in ("by", "bound") if key in data}
+
+
 def _stop(state: State, trial: Trial, decision: cmd.Decision) -> None:
     """End the running (or warm) attempt in an orderly way; ``then`` says what comes after."""
     data = decision.data
     trial.then = data.get("then", "end")
     trial.outcome = data.get("outcome", "stopped")
     trial.reason = decision.reason
+    trial.by = cause(data)
     trial.mode = ""
     state.held.discard(trial.number)
     if trial.then != "interrupt":  # that one goes on in the next session
@@ -193,7 +205,7 @@ def _exploit(state: State, trial: Trial, decision: cmd.Decision) -> None:
     """The trial will go on with other values from the source's checkpoint: one record, the checkpoint pinned."""
     data = decision.data
     source = state.trials[data["source"]]
-    exploit = Exploit(source.number, data.get("values"), data)
+    exploit = Exploit(source.number, data.get("values"), data, space=source.space)
     trial.exploit = exploit
     trial.reason = decision.reason
     if source.base is not None and not source.saving:
@@ -222,8 +234,9 @@ def _exploited(state: State, trial: Trial, decision: cmd.Decision) -> None:
     assert exploit is not None and exploit.values is not None and exploit.checkpoint is not None
     if trial.borrowed and trial.base is not None:
         state.unpin(trial.base.id)
-    trial.values = exploit.values
+    trial.values, trial.space = exploit.values, exploit.space
     trial.base, trial.borrowed = exploit.checkpoint, True  # the exploit's pin is now the base's
+    state.shelf.freed = True
     trial.iteration = trial.frontier = exploit.checkpoint.iteration
     trial.time_total = exploit.checkpoint.time_total
     trial.exploit = trial.left = None
@@ -252,6 +265,7 @@ def _end(state: State, trial: Trial, decision: cmd.Decision) -> None:
         state.unpin(trial.base.id)
     if decision.data["outcome"] == "infeasible":
         state.infeasible += 1
+    shelf.retired(state, trial, decision.data["outcome"])
     state.retire(trial, TERMINATED if decision.data["status"] == TERMINATED else ERROR)
 
 
@@ -288,7 +302,13 @@ _TRIAL: dict[str, Callable[[State, Trial, cmd.Decision], None]] = {
     "skip": _skip,
     "end": _end,
 }
-_EXPERIMENT: dict[str, Callable[[State, cmd.Decision], None]] = {"halt": _halt, "finish": _finish}
+def _drop(state: State, decision: cmd.Decision) -> None:
+    """Checkpoints that nobody needs make room."""
+    if decision.data["checkpoints"]:
+        shelf.drop(state, decision.data["trial"], decision.data["checkpoints"])
+
+
+_EXPERIMENT: dict[str, Callable[[State, cmd.Decision], None]] = {"halt": _halt, "finish": _finish, "drop": _drop}
 
 
 def apply(state: State, decision: cmd.Decision) -> None:

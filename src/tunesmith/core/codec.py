@@ -2,7 +2,7 @@
 
 A row is ``(kind, at, trial, attempt, iteration, keys, body)``: what readers filter by stands in columns of its own, the rest is one
 JSON array, ``body``. A report's body is the array of its values, in the order of ``keys``, so that reports read as columns; where
-it came with a checkpoint, a verdict or named metrics, those three follow the values.
+it came with a checkpoint, a verdict or named metrics, those three follow the values, and after them the checkpoint's size if it is known.
 
 The JSON is valid JSON (no bare ``NaN``). What JSON lacks is an object with one key that starts with ``$``::
 
@@ -38,7 +38,9 @@ from tunesmith.core.events import (
     Event,
     ExperimentStarted,
     Explored,
+    Reopened,
     Reported,
+    SaveSkipped,
     SearchExhausted,
     SpecChanged,
     StopRequested,
@@ -71,6 +73,8 @@ KINDS: dict[int, type[Any]] = {
     11: CapacityChanged,
     12: UserAction,
     13: StopRequested,
+    14: SaveSkipped,
+    15: Reopened,
 }
 REPORTED = 6
 _COLUMNS = ("trial", "attempt", "iteration")
@@ -83,7 +87,7 @@ _MAX_BITS = 2048  # the interpreter's guard against slow int <-> text conversion
 class _Shape(NamedTuple):
     """How one class of events is laid out: which of the id columns it has, and the names of what goes into the body.
 
-    ``added``: the last of these if it came later (metadata ``added``); where it is empty it is left out, as of old.
+    ``added``: the last of these if it came later (metadata ``added``); where it has its default it is left out, as of old.
     """
 
     kind: int
@@ -92,13 +96,15 @@ class _Shape(NamedTuple):
     iteration: bool
     body: tuple[str, ...]
     added: str
+    default: Any
 
 
 def _shape(kind: int, cls: type[Any]) -> _Shape:
     names = [field.name for field in fields(cls)]
     body = tuple(name for name in names if name not in (*_COLUMNS, "at"))
-    added = next((field.name for field in fields(cls) if field.metadata.get("added")), "")
-    return _Shape(kind, "trial" in names, "attempt" in names, "iteration" in names, body, added)
+    added = next((field for field in fields(cls) if field.metadata.get("added")), None)
+    name, default = (added.name, added.default) if added is not None else ("", None)
+    return _Shape(kind, "trial" in names, "attempt" in names, "iteration" in names, body, name, default)
 
 
 _SHAPES = {cls: _shape(kind, cls) for kind, cls in KINDS.items()}
@@ -117,7 +123,7 @@ def encode_event(event: Event) -> Row:
         return _encode_report(event)
     shape = _SHAPES[type(event)]
     values = [getattr(event, name) for name in shape.body]
-    if shape.added and not values[-1]:
+    if shape.added and values[-1] == shape.default:
         values.pop()
     try:
         body = f"[{', '.join([_repeated_text(value) if type(value) is dict else _text(value) for value in values])}]"
@@ -140,6 +146,8 @@ def _encode_report(event: Reported) -> Row:
     values = list(event.metrics.values())
     if event.checkpoint is not None or event.verdict is not None or event.named:
         values += (event.checkpoint, event.verdict, list(event.named))
+        if event.bytes:
+            values.append(event.bytes)
     body = ""
     if _PLAIN_NUMBERS.issuperset(map(type, values)):
         # The hot path: a list of finite floats and ints is written by repr as JSON is; nan and inf show by their "n".
@@ -200,8 +208,8 @@ def _decode_report(at: float, trial: Any, attempt: Any, iteration: Any, keys: Se
     metrics = dict(zip(keys, values, strict=False))
     if len(values) == len(keys):
         return Reported(trial, attempt, iteration, metrics, None, None, (), at)
-    checkpoint, verdict, named = values[len(keys) :][:3]
-    return Reported(trial, attempt, iteration, metrics, checkpoint, verdict, tuple(named), at)
+    checkpoint, verdict, named, *size = values[len(keys) :][:4]
+    return Reported(trial, attempt, iteration, metrics, checkpoint, verdict, tuple(named), at, *size)
 
 
 def encode_decisions(decisions: Sequence[Decision]) -> str | None:

@@ -32,7 +32,7 @@ class Decision:
     Args:
         do: ``launch`` ``continue`` ``pause`` ``stop`` ``exploit`` ``save`` (what schedulers may ask for, launch by ``choose``); ``resume``
             ``kill``; when an attempt is over ``retry`` ``paused`` ``exploited`` (the exploit's new attempt can begin) ``end``; ``skip`` (an
-            exploit that cannot be); of the experiment ``halt`` (nothing new is begun) ``finish``.
+            exploit that cannot be); of the experiment ``halt`` (nothing new is begun) ``finish`` ``drop`` (checkpoints that make room).
         trial: the trial concerned; None: the experiment.
         reason: for people, e.g. "stopped: 0.61 below the rung-9 cut of 0.83 (7th of 12)".
         data: what is needed to apply it again (JSON).
@@ -56,18 +56,24 @@ class Suggest:
 class Explore:
     """Ask user-written or model-based exploration for new values of ``trial``, copied from ``source``.
 
-    ``values``: the source's; ``data``: what the scheduler hands to its own ``explore`` method.
+    ``values``: the source's, of version ``space`` of the search space; ``data``: what the scheduler hands to its own ``explore`` method.
     """
 
     trial: int
     source: int
     values: dict[str, Any]
     data: dict[str, Any]
+    space: int = 0
 
 
 @dataclass(slots=True)
 class Launch:
-    """Start an attempt. ``iteration`` and ``time_total``: where its counters begin (from the checkpoint, else 0)."""
+    """Start an attempt.
+
+    Args:
+        values: what was drawn, from version ``space`` of the search space.
+        iteration, time_total: where its counters begin (from the checkpoint, else 0).
+    """
 
     trial: int
     attempt: int
@@ -77,6 +83,7 @@ class Launch:
     time_total: float
     resources: dict[str, float]
     gpus: tuple[tuple[int, float], ...] = ()
+    space: int = 0
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ where they differ (because code has changed) the recorded ones stand, and ``diff
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tunesmith.core import commands as cmd
@@ -22,15 +22,16 @@ from tunesmith.core.filling import Runnable, settle
 from tunesmith.core.handlers import HANDLERS
 from tunesmith.core.policy import OUTCOMES
 from tunesmith.core.settings import Settings
+from tunesmith.core.shelf import drops
 from tunesmith.core.state import State
 from tunesmith.core.transitions import EXPERIMENT, NEW, STARTING, TABLE
-from tunesmith.core.trial import PAUSED, RUNNING, Trial
+from tunesmith.core.trial import ERROR, PAUSED, RUNNING, TERMINATED, Trial
 from tunesmith.core.wishes import consult
 from tunesmith.errors import IllegalTransition
 
 __all__ = ["Controller", "Runnable", "SchedulerPort"]
 
-_STILL = frozenset({"continue", "stop", "save"})
+_STILL = frozenset({"continue", "stop", "save", "drop"})
 """Decisions that, after a report, neither free a slot nor give anybody something to start."""
 
 _SUPERSEDED = ("end", "exploit")
@@ -40,10 +41,12 @@ _SUPERSEDED = ("end", "exploit")
 class SchedulerPort(Protocol):
     """What the controller asks of a scheduler; :class:`tunesmith.schedulers.Scheduler` is the class to derive from."""
 
+    def change(self, options: Mapping[str, Any]) -> None: ...
     def start(self, settings: Settings) -> None: ...
     def on_trial_add(self, trial: Any) -> Any: ...
     def on_result(self, trial: Any, result: dict[str, Any]) -> Any: ...
     def on_trial_end(self, trial: Any, outcome: str) -> Any: ...
+    def on_trial_reopen(self, trial: Any) -> None: ...
     def choose(self, runnable: Runnable) -> Any: ...
     def state(self) -> Any: ...
 
@@ -53,6 +56,7 @@ class Controller:
 
     Args:
         scheduler: asked for decisions on results and for what to start next; its state is folded together with ours.
+        parted: called with a trial and the decision "end" just before it is applied: the last that the controller knows of it.
 
     Attributes:
         state: :class:`~tunesmith.core.state.State`; read it, never change it.
@@ -66,8 +70,9 @@ class Controller:
         ([], [Suggest(n=1, first=0)])
     """
 
-    def __init__(self, scheduler: SchedulerPort) -> None:
+    def __init__(self, scheduler: SchedulerPort, parted: Callable[[Trial, Decision], None] | None = None) -> None:
         self.scheduler = scheduler
+        self.parted = parted
         self.state = State()
         self.current = -1
         self.difference = ""
@@ -90,10 +95,12 @@ class Controller:
         if isinstance(event, ev.AttemptStarted):
             trial = state.trials.get(event.trial)
             return trial is not None and trial.attempt == event.attempt and not trial.started and trial.status == RUNNING
-        if isinstance(event, (ev.AttemptEnded, ev.CheckpointSaved)):
+        if isinstance(event, (ev.AttemptEnded, ev.CheckpointSaved, ev.SaveSkipped)):
             trial = state.trials.get(event.trial)
             if trial is None or trial.attempt != event.attempt or not trial.alive:
                 return False
+            if isinstance(event, ev.SaveSkipped):
+                return event.iteration >= trial.iteration  # else a repeat, of a save before the newest report
             return isinstance(event, ev.AttemptEnded) or _is_new(event, trial)
         if isinstance(event, ev.TimerFired):
             return (due := state.timers.get(event.timer)) is not None and due <= event.at  # else it was put off meanwhile
@@ -106,6 +113,8 @@ class Controller:
             return trial is not None and trial.exploit is not None and trial.exploit.values is None
         if isinstance(event, ev.UserAction):
             return event.trial in state.trials and not state.stopping
+        if isinstance(event, ev.Reopened):
+            return event.trial < state.next_number and event.trial not in state.trials and not (state.stopping or state.finished)
         return not isinstance(event, ev.StopRequested) or not state.finished
 
     def reply(self, event: ev.Reported) -> cmd.Command | None:
@@ -183,11 +192,14 @@ class Controller:
         if trial is not None:
             status = STARTING if trial.status == RUNNING and not trial.started else trial.status
         else:
-            status = NEW if number == self.state.next_number else "UNKNOWN" if number > self.state.next_number else "ENDED"
+            status = NEW if number == self.state.next_number else "UNKNOWN" if number > self.state.next_number else self._ended_as(number)
         entry = TABLE.get((status, kind))
         if entry is None or (kind is ev.AttemptEnded and event.outcome not in OUTCOMES):  # type: ignore[union-attr]
             raise IllegalTransition(f"trial {number} is {status} and cannot take {event!r}; please report this")
         return entry[0]
+
+    def _ended_as(self, number: int) -> str:
+        return ERROR if self.state.ended[number] == 2 else TERMINATED
 
     def _steps(self, name: str, event: ev.Event) -> Iterator[Decision]:
         moved = name != "attempt_started" and name != "reported"
@@ -197,10 +209,14 @@ class Controller:
             yield decision
         if moved:
             yield from settle(self)
+        if self.state.shelf.full and self.state.shelf.freed:
+            yield from drops(self.state)
 
     def _apply(self, decision: Decision) -> None:
         if decision.do == "end" and decision.trial is not None:
             trial = self.state.trials[decision.trial]
+            if self.parted is not None:
+                self.parted(trial, decision)
             apply(self.state, decision)
             self._followups += consult(self.scheduler.on_trial_end(trial, decision.data["outcome"]), trial, self.scheduler)
         else:

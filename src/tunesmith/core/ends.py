@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.core import events as ev
 from tunesmith.core import policy
+from tunesmith.core.apply import cause
 from tunesmith.core.commands import Decision
 from tunesmith.core.placement import worded
 from tunesmith.core.settings import Settings
+from tunesmith.core.shelf import drops
 from tunesmith.core.trial import ERROR, TERMINATED, Trial
 
 if TYPE_CHECKING:
@@ -44,9 +46,9 @@ def halt(ctl: Controller, kind: str, reason: str) -> Decisions:
             if drain and not trial.then:
                 yield Decision("stop", number, reason, {"then": "interrupt"})
             elif not drain and trial.then != "end":
-                yield Decision("stop", number, reason)
-        elif not drain:
-            yield from end(ctl, trial, "stopped", reason)
+                yield Decision("stop", number, reason, {"by": f"halt:{kind}"})
+        elif not drain and number not in state.skipped:
+            yield from end(ctl, trial, "stopped", reason, by={"by": f"halt:{kind}"})
 
 
 def _bound(state: State) -> dict[str, float]:
@@ -73,7 +75,7 @@ def overdue(ctl: Controller) -> Decisions:
 def stop(ctl: Controller, trial: Trial, decision: Decision) -> Decisions:
     """End a trial for good, whatever it is doing."""
     if not trial.alive:
-        yield from end(ctl, trial, decision.data.get("outcome", "stopped"), decision.reason)
+        yield from end(ctl, trial, decision.data.get("outcome", "stopped"), decision.reason, by=cause(decision.data))
     elif trial.then != "end":
         yield decision
 
@@ -105,13 +107,16 @@ def failed(ctl: Controller, trial: Trial, event: ev.AttemptEnded, *, pausing: bo
         yield Decision("paused" if pausing else "retry", trial.number, reason, {"outcome": event.outcome, "charge": True})
 
 
-def end(ctl: Controller, trial: Trial, outcome: str, reason: str, event: ev.AttemptEnded | None = None) -> Decisions:
-    """The trial is over; so may be the experiment, and exploits that waited for a checkpoint of it."""
+def end(
+    ctl: Controller, trial: Trial, outcome: str, reason: str, event: ev.AttemptEnded | None = None, by: dict[str, Any] | None = None
+) -> Decisions:
+    """The trial is over; so may be the experiment, and exploits that waited for a checkpoint of it. ``by``: see :class:`Trial`."""
     state = ctl.state
     number = trial.number
     waiters, trial.waiters = trial.waiters, []
     status = ERROR if outcome in policy.FAILURES else TERMINATED
-    yield Decision("end", number, reason, {"status": status, "outcome": outcome})
+    yield Decision("end", number, reason, {"status": status, "outcome": outcome, **(by or {})})
+    yield from drops(state)
     for waiter in waiters:
         yield Decision("skip", waiter, f"exploit given up: trial {number} ended without a checkpoint")
     if state.stopping:

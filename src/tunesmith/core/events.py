@@ -18,7 +18,9 @@ __all__ = [
     "Event",
     "ExperimentStarted",
     "Explored",
+    "Reopened",
     "Reported",
+    "SaveSkipped",
     "SearchExhausted",
     "SpecChanged",
     "StopRequested",
@@ -33,15 +35,19 @@ class ExperimentStarted:
     """The first record, and the first of each later session of the same experiment.
 
     Args:
-        spec: the part of the experiment's description that the core decides by, and what readers need (JSON).
+        spec: the part of the experiment's description that the core decides by, and what readers need (JSON). Whole in session 0; later
+            sessions begin with what holds already, and record what differs as :class:`SpecChanged`.
         session: 0 for the first process that drives the experiment, one more after each resume.
         wall: seconds since the epoch at that moment, for showing; 0: as the journal's header says.
+        only: the trials that this session is about: unfinished ones that are not among them stay as they are, and nothing new is drawn.
+            None: it is about all.
     """
 
     spec: dict[str, Any]
     session: int = 0
     at: float = 0.0
     wall: float = 0.0
+    only: tuple[int, ...] | None = field(default=None, metadata={"added": True})
 
 
 @dataclass(slots=True)
@@ -102,6 +108,7 @@ class Reported:
         checkpoint: id of the checkpoint that came with the report; it is durable before this event is sent.
         verdict: why the user's stop criteria end the trial here; None: they do not.
         named: names of metrics that were neither scalar nor string: shown by loggers that can, not stored.
+        bytes: size of the files in the checkpoint; 0: unknown, or none came.
         extras: those values, in this process only (never journaled).
     """
 
@@ -113,17 +120,40 @@ class Reported:
     verdict: str | None = None
     named: tuple[str, ...] = ()
     at: float = 0.0
+    bytes: int = field(default=0, metadata={"added": True})
     extras: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)
 class CheckpointSaved:
-    """A save that the driver asked for (``Save``, or a cold pause) is durable. ``iteration``: of the state saved."""
+    """A save of its own, apart from any report, is durable: asked for (``Save``, a cold pause), or a ``checkpoint_dir`` after the report.
+
+    Args:
+        iteration: of the state saved.
+        bytes: size of the files in it; 0: unknown.
+    """
 
     trial: int
     attempt: int
     iteration: int
     checkpoint: str
+    at: float = 0.0
+    bytes: int = field(default=0, metadata={"added": True})
+
+
+@dataclass(slots=True)
+class SaveSkipped:
+    """There was no room to save: what was to be a checkpoint is none, and the trial goes on.
+
+    Args:
+        iteration: of the state that is not saved. Where the checkpoint was to come with a report, this event comes before it.
+        reason: for people, e.g. "1.2 GB are free under /data, min_free_bytes=5 GB".
+    """
+
+    trial: int
+    attempt: int
+    iteration: int
+    reason: str
     at: float = 0.0
 
 
@@ -150,6 +180,35 @@ class AttemptEnded:
     outcome: str
     error: dict[str, str] | None = None
     at: float = 0.0
+
+
+@dataclass(slots=True)
+class Reopened:
+    """A trial that was over goes on. All that there is to know of it is here: the core keeps one byte of an ended trial.
+
+    Args:
+        attempt: number of its next attempt.
+        why: "errored"; "criterion", "bound", "budget": what had ended it was raised.
+        values: what was drawn for it, flat; resources: as in :class:`Suggested`.
+        iteration, time_total, metrics: of its newest report; frontier: the highest iteration that the scheduler has been shown.
+        saved: its checkpoints that are still there, oldest first, each as the fields of :class:`~tunesmith.core.retention.Saved`.
+        base: where it begins, in the same form; None: from scratch.
+        space: the version of the search space that ``values`` belong to.
+    """
+
+    trial: int
+    attempt: int
+    why: str
+    values: dict[str, Any]
+    resources: dict[str, float] | None
+    iteration: int
+    time_total: float
+    metrics: dict[str, Any]
+    frontier: int
+    saved: list[list[Any]] = field(default_factory=list)
+    base: list[Any] | None = None
+    at: float = 0.0
+    space: int = field(default=0, metadata={"added": True})
 
 
 @dataclass(slots=True)
@@ -207,8 +266,10 @@ Event = (
     | AttemptStarted
     | Reported
     | CheckpointSaved
+    | SaveSkipped
     | Explored
     | AttemptEnded
+    | Reopened
     | TimerFired
     | CapacityChanged
     | UserAction

@@ -46,9 +46,10 @@ class Runnable:
     def get(self, number: int) -> Trial | None:
         """The live trial with this number, if it could be started now."""
         trial = self._state.trials.get(number)
-        if trial is None or trial.then or trial.exploit is not None or number in self._state.held:
+        state = self._state
+        if trial is None or trial.then or trial.exploit is not None or number in state.held or number in state.skipped:
             return None
-        return trial if trial.status in (PENDING, PAUSED) and self._state.pool.fits(trial.request) else None
+        return trial if trial.status in (PENDING, PAUSED) and state.pool.fits(trial.request) else None
 
     def first_paused(self) -> Trial | None:
         """The trial that has been paused longest and fits."""
@@ -86,7 +87,7 @@ def free_slots(state: State) -> int:
 def tries(state: State) -> int | None:
     """Trials that may still be drawn; None: without end."""
     wanted = state.settings.num_samples
-    if state.exhausted:
+    if state.exhausted or state.only:
         return 0
     if wanted is None:
         return None
@@ -165,12 +166,15 @@ def _close(ctl: Controller) -> Decisions:
         return
     if state.stopping:
         yield Decision("finish", None, state.stopping)
-    elif state.counts[PENDING]:
+    elif state.counts[PENDING] and (not state.skipped or state.waiting()):
         yield from _start_anyway(ctl)
     elif (left := tries(state)) is None or left > 0:
         return  # capacity is what is missing: it may come
-    elif state.paused:
-        yield from _end_paused(ctl)
+    elif (first := state.first_paused()) is not None:
+        yield from _end_paused(ctl, first)
+    elif state.only:
+        others = f"; {len(state.skipped)} unfinished ones are left to another" if state.skipped else ""
+        yield Decision("finish", None, f"the trials of this session have ended{others}")
     else:
         drawn = state.next_number - state.infeasible
         if state.settings.num_samples is not None and not state.exhausted and drawn < state.settings.num_samples:
@@ -180,7 +184,7 @@ def _close(ctl: Controller) -> Decisions:
 
 def _start_anyway(ctl: Controller) -> Decisions:
     state = ctl.state
-    pending = [trial for trial in state.trials.values() if trial.status == PENDING]
+    pending = state.waiting()
     for trial in pending:
         if trial.exploit is not None and trial.exploit.checkpoint is None:
             yield Decision("skip", trial.number, f"exploit given up: trial {trial.exploit.source} does not run, so it saves no checkpoint")
@@ -195,12 +199,11 @@ def _start_anyway(ctl: Controller) -> Decisions:
         yield from displaced(ctl, pending)
 
 
-def _end_paused(ctl: Controller) -> Decisions:
+def _end_paused(ctl: Controller, first: Trial) -> Decisions:
     """The scheduler had the choice and resumes none: the one that was paused first ends, and it is asked again."""
     state = ctl.state
     if state.held or free_slots(state) <= 0:
         return  # a person resumes it, or capacity comes
-    first = state.trials[next(iter(state.paused))]
     if state.pool.fits(first.request):
         yield from stop(ctl, first, Decision("stop", first.number, "paused, and nothing was left that could resume it"))
     elif not state.settings.growing:

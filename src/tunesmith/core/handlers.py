@@ -16,10 +16,12 @@ from tunesmith.core.apply import arm_deadlines, arm_exploit, keep, release_attem
 from tunesmith.core.commands import Decision
 from tunesmith.core.ends import Decisions, displaced, end, failed, halt, onward, overdue, unplaceable
 from tunesmith.core.placement import request_of
+from tunesmith.core.reopen import begin_only, reopen
 from tunesmith.core.retention import Saved
 from tunesmith.core.settings import Settings
+from tunesmith.core.shelf import drops, objective
 from tunesmith.core.state import State
-from tunesmith.core.trial import PAUSED, PENDING, RUNNING, Trial
+from tunesmith.core.trial import PAUSED, RUNNING, Trial
 from tunesmith.core.wishes import act, consult, enact, exploit_ready
 
 if TYPE_CHECKING:
@@ -37,18 +39,20 @@ def experiment_started(ctl: Controller, event: ev.ExperimentStarted) -> Decision
     if state.session < 0:
         state.settings = Settings.parse(event.spec)
         _derive(state)
+        ctl.scheduler.change(event.spec.get("scheduler_options", {}))
         ctl.scheduler.start(state.settings)
     state.session = event.session
     state.ready = False
     if state.kind == "breaker":  # somebody has looked at it, and goes on
         state.breaker = policy.Breaker()
-    state.stopping = state.kind = state.finished = ""
+    state.stopping = state.kind = state.finished = state.exhausted = ""
     state.asked = 0
     state.held.clear()
     state.disarm("drain")  # the last session may have died while it ended
+    begin_only(state, event.only)
     _arm_budget(state)
     for trial in state.trials.values():
-        if trial.exploit is not None and trial.exploit.checkpoint is None:
+        if trial.exploit is not None and trial.exploit.checkpoint is None and trial.number not in state.skipped:
             arm_exploit(state, trial)
     state.out += [state.explore_command(state.trials[number]) for number in state.exploring()]
     return
@@ -93,6 +97,10 @@ def spec_changed(ctl: Controller, event: ev.SpecChanged) -> Decisions:
     _move_timers(state, "silence", limits[1], settings.max_silence_s)
     if "metrics" not in event.changes:
         state.unseen = unseen
+    if "scheduler_options" in event.changes:
+        ctl.scheduler.change(event.changes["scheduler_options"])
+    if "space" in event.changes:
+        state.space += 1
     if "num_samples" in event.changes:
         state.exhausted = ""
     if "time_budget_s" in event.changes and not (state.stopping or state.finished):
@@ -107,7 +115,7 @@ def capacity_changed(ctl: Controller, event: ev.CapacityChanged) -> Decisions:
     state.slots = event.slots
     state.ready = True
     if not state.finished:
-        waiting = [trial for trial in state.trials.values() if trial.status == PENDING and unplaceable(ctl, trial)]
+        waiting = [trial for trial in state.waiting() if unplaceable(ctl, trial)]
         yield from displaced(ctl, (trial for trial in waiting if not state.stopping))  # the first may end the experiment
 
 
@@ -190,7 +198,7 @@ def reported(ctl: Controller, event: ev.Reported) -> Decisions:
     if not trial.then:
         trial.owed = ""
     if event.checkpoint is not None:
-        yield from _kept(state, trial, event.checkpoint, event.iteration)
+        yield from _kept(state, trial, event.checkpoint, event.iteration, event.bytes)
     yield from _answer(ctl, trial, event, repeat)
 
 
@@ -198,7 +206,7 @@ def _answer(ctl: Controller, trial: Trial, event: ev.Reported, repeat: bool) -> 
     """The decision that the trial waits for."""
     settings, number, then = ctl.state.settings, trial.number, trial.then
     if event.verdict is not None:
-        yield Decision("stop", number, event.verdict)
+        yield Decision("stop", number, event.verdict, {"by": "criterion"})
     elif event.metrics.get("done"):
         yield Decision("stop", number, "reported done", {"outcome": "finished"})
     elif settings.nan_policy == "fail" and (bad := _nan(settings, event.metrics)):
@@ -224,15 +232,26 @@ def _nan(settings: Settings, metrics: dict[str, Any]) -> str:
 
 
 def checkpoint_saved(ctl: Controller, event: ev.CheckpointSaved) -> Decisions:
-    yield from _kept(ctl.state, ctl.state.trials[event.trial], event.checkpoint, event.iteration)
+    yield from _kept(ctl.state, ctl.state.trials[event.trial], event.checkpoint, event.iteration, event.bytes)
 
 
-def _kept(state: State, trial: Trial, checkpoint: str, iteration: int) -> Decisions:
+def save_skipped(ctl: Controller, event: ev.SaveSkipped) -> Decisions:
+    """There was no room: whoever waited for that checkpoint waits no longer."""
+    trial = ctl.state.trials[event.trial]
+    trial.saving = False
+    for waiter in tuple(trial.waiters):
+        yield Decision("skip", waiter, f"exploit given up: trial {trial.number} could not save: {event.reason}")
+
+
+def _kept(state: State, trial: Trial, checkpoint: str, iteration: int, size: int) -> Decisions:
     """A checkpoint is durable; exploits that waited for it can go on."""
     attribute = state.settings.score_attribute
     score = trial.metrics.get(attribute) if attribute else None
-    saved = Saved(checkpoint, iteration, trial.time_total, score if isinstance(score, (int, float)) else None)
+    score = score if isinstance(score, (int, float)) else None
+    value = objective(state.settings, trial.metrics) if iteration == trial.iteration else None
+    saved = Saved(checkpoint, iteration, trial.time_total, score, value, size)
     keep(state, trial, saved)
+    yield from drops(state)
     if not trial.waiters:
         return
     waiters = [state.trials[number] for number in trial.waiters]
@@ -272,7 +291,7 @@ def attempt_ended(ctl: Controller, event: ev.AttemptEnded) -> Decisions:
         if trial.outcome in policy.FAILURES:
             yield from failed(ctl, trial, ev.AttemptEnded(number, event.attempt, trial.outcome))
         else:
-            yield from end(ctl, trial, trial.outcome, trial.reason)
+            yield from end(ctl, trial, trial.outcome, trial.reason, by=trial.by)
     elif then == "exploit":
         yield Decision("retry", number, trial.reason, {"outcome": outcome, "wait": True})
         yield from exploit_ready(trial)
@@ -293,10 +312,16 @@ def attempt_ended(ctl: Controller, event: ev.AttemptEnded) -> Decisions:
         yield Decision("retry", number, onward(trial, what), {"outcome": outcome})
 
 
+def reopened(ctl: Controller, event: ev.Reopened) -> Decisions:
+    ctl.scheduler.on_trial_reopen(reopen(ctl.state, event))
+    return
+    yield
+
+
 HANDLERS: dict[str, Callable[..., Decisions]] = {
     handler.__name__: handler
     for handler in (
         experiment_started, spec_changed, capacity_changed, search_exhausted, stop_requested, timer_fired, suggested, attempt_started,
-        reported, checkpoint_saved, explored, user_action, attempt_ended,
+        reported, checkpoint_saved, save_skipped, explored, user_action, attempt_ended, reopened,
     )
 }  # fmt: skip

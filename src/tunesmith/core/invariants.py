@@ -32,7 +32,9 @@ def check(controller: Controller, *, shrunk: bool = False, takes_pending: bool =
     for trial in state.trials.values():
         _check_trial(state, trial)
         _check_exploit(state, trial)
+    _check_skipped(state)
     _check_timers(state)
+    _check_shelf(state)
     _check_waiting(state, takes_pending)
     _check_future(state)
 
@@ -96,6 +98,8 @@ def _check_pins(state: State) -> None:
         if trial.owed == "launch" and trial.restore is not None:
             _require(trial.loaded == trial.restore.id, f"trial {number} is about to load {trial.restore.id}, which is not pinned")
         _require(not saved & state.doomed, f"trial {number} keeps {saved & state.doomed}, which are to be deleted")
+    if state.shelf.champion is not None:
+        needed[state.shelf.champion[1].id] += 1
     _require(state.pins == dict(needed), f"pinned are {state.pins}, needed {dict(needed)}")
     _require(state.doomed <= set(state.pins), f"{state.doomed - set(state.pins)} are to be deleted and nobody needs them")
 
@@ -114,7 +118,7 @@ def _check_trial(state: State, trial: Trial) -> None:
     if trial.status == PAUSED:
         _require(trial.mode in ("cold", "rerun", "warm") or trial.number in state.warm, f"{who} is paused in no way")
         _require((trial.mode == "cold") <= (trial.base is not None), f"{who} is paused cold without a checkpoint")
-    if trial.status == PENDING and trial.exploit is None:
+    if trial.status == PENDING and trial.exploit is None and trial.number not in state.skipped:
         _require(trial.number in state.queues.get(trial.request, ()), f"{who} waits in no queue")
     known = max(trial.frontier, trial.restore.iteration if trial.restore is not None else 0)
     _require(known >= trial.iteration, f"{who} is at iteration {trial.iteration}, beyond {known}, which it has reported or loaded")
@@ -138,10 +142,18 @@ def _check_exploit(state: State, trial: Trial) -> None:
     if exploit.checkpoint is None:
         source = state.trials.get(exploit.source)
         _require(source is not None and trial.number in source.waiters, f"{who} waits for {exploit.source}, which does not know")
-        timed = f"exploit:{trial.number}" in state.timers or state.settings.deterministic or bool(state.stopping)
-        _require(timed, f"{who} waits for a checkpoint without end")
+        untimed = state.settings.deterministic or bool(state.stopping) or trial.number in state.skipped
+        _require(untimed or f"exploit:{trial.number}" in state.timers, f"{who} waits for a checkpoint without end")
     elif exploit.values is not None:
         _require(trial.status != PENDING, f"{who} has all that its exploit needs, and waits")
+
+
+def _check_skipped(state: State) -> None:
+    _require(state.only or not state.skipped, f"trials {sorted(state.skipped)} are left out of a session that is about all")
+    for number in state.skipped:
+        trial = state.trials.get(number)
+        runs = trial is not None and trial.alive and state.ready
+        _require(not runs, f"trial {number} runs, and this session is not about it")
 
 
 def _check_timers(state: State) -> None:
@@ -164,14 +176,32 @@ def _check_timers(state: State) -> None:
     _require(not (state.finished and state.timers), f"finished, with timers {sorted(state.timers)}")
 
 
+def _check_shelf(state: State) -> None:
+    shelf, settings = state.shelf, state.settings
+    known = {one.id: one for trial in state.trials.values() for one in trial.saved}
+    known |= {one.id: one for held in shelf.ended.values() for one in held}
+    _require(not known.keys() & state.doomed, f"{known.keys() & state.doomed} are kept and to be deleted")
+    _require(all(state.ended[number] for number in shelf.ended), "a living trial's checkpoints are on the shelf")
+    if settings.max_checkpoint_bytes is not None:
+        size = sum(one.bytes for one in known.values())
+        _require(shelf.total == size, f"checkpoints have {size} bytes, counted are {shelf.total}")
+        _require(shelf.kept.keys() == known.keys(), f"known are {sorted(known)}, on the shelf {sorted(shelf.kept)}")
+        bases = {trial.base.id for trial in state.trials.values() if trial.base is not None}
+        leader = {held[-1].id for number, held in shelf.ended.items() if (number,) == (shelf.leader or ())[:1]}
+        free = known.keys() - bases - state.pins.keys() - leader
+        _require(size <= settings.max_checkpoint_bytes or not free, f"{size} bytes, though nobody needs {sorted(free)}")
+    if settings.keep_best is not None:
+        _require(len(shelf.ended) <= settings.keep_best + 2, f"{len(shelf.ended)} ended trials have checkpoints")
+
+
 def _check_waiting(state: State, takes_pending: bool) -> None:
     """Nothing waits while something runnable fits."""
     if not state.ready or state.stopping or state.finished or free_slots(state) <= 0:
         return
-    for trial in state.trials.values():
-        fits = trial.status == PENDING and trial.exploit is None and state.pool.fits(trial.request)
+    for trial in state.waiting():
+        fits = trial.exploit is None and state.pool.fits(trial.request)
         _require(not (takes_pending and fits), f"trial {trial.number} waits although it fits and a slot is free")
-    for number in state.woken:
+    for number in set(state.woken) - state.skipped:
         _require(not state.pool.fits(state.trials[number].request), f"trial {number} was to be resumed, fits, and is not")
 
 
@@ -183,7 +213,8 @@ def _check_future(state: State) -> None:
         return
     _require(not state.stopping, "the experiment was to end, nothing runs, and it has not finished")
     left = tries(state)
-    requests = {trial.request for trial in state.trials.values()} | ({state.default_request} if left != 0 else set())
+    concerned = [trial for number, trial in state.trials.items() if number not in state.skipped]
+    requests = {trial.request for trial in concerned} | ({state.default_request} if left != 0 else set())
     growing = state.settings.growing and not all(state.pool.fits(request) for request in requests)
     waiting = f"trials {sorted(state.trials)} and {'any number of' if left is None else left} new ones"
     _require(growing or free_slots(state) <= 0, f"nothing runs and nothing was asked for; {waiting} wait for what cannot come")

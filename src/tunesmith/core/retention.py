@@ -18,12 +18,16 @@ class Saved:
         iteration: of the report that it came with.
         time_total: of the trial at that moment, seconds.
         score: the metric it is ranked by; None or nan: ranks below all others, by age.
+        value: the run's one objective, such that greater is better; None: there is none, or it is not finite.
+        bytes: size; 0: unknown.
     """
 
     id: str
     iteration: int
     time_total: float
     score: float | None = None
+    value: float | None = None
+    bytes: int = 0
 
 
 def superfluous(saved: Sequence[Saved], keep: int | None, order: str = "max") -> list[str]:

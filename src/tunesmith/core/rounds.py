@@ -5,7 +5,8 @@ attempt that runs its next word. They come in any order. They are let through in
 
 1. what was asked for, once all of it is there: ``Explored`` by trial number, then ``Suggested`` by trial number, then ``SearchExhausted``;
    this may launch attempts and ask for more, so it is repeated until nothing asked for is outstanding;
-2. a round: from every running attempt, by trial number, what it sent up to and including its next ``Reported`` or ``AttemptEnded``.
+2. a round: from every running attempt, by trial number, what it sent up to and including its next ``Reported`` or ``AttemptEnded``; that
+   attempts have started comes before all else, so that a wish about any of them finds it running.
 
 So a decision never depends on which of two trials was quicker. Events that neither concern a running attempt nor were asked for (a
 person's, the cluster's, late ones) pass at once: they are not of the run's own making, or the controller will drop them.
@@ -67,7 +68,7 @@ class Rounds:
 
     def _hold(self, event: ev.Event, wanted: set[Attempt], asked: int, exploring: Collection[int]) -> bool:
         """Keep it for later, if its time will come."""
-        if isinstance(event, (ev.AttemptStarted, ev.Reported, ev.CheckpointSaved, ev.AttemptEnded)):
+        if isinstance(event, (ev.AttemptStarted, ev.Reported, ev.CheckpointSaved, ev.SaveSkipped, ev.AttemptEnded)):
             key = (event.trial, event.attempt)
             if key not in wanted:
                 return False
@@ -110,6 +111,7 @@ class Rounds:
                 released.append(event)
                 if _closes(event):
                     break
+        released.sort(key=lambda event: not isinstance(event, ev.AttemptStarted))  # stable: otherwise in their order
         return released
 
 

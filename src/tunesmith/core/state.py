@@ -15,6 +15,7 @@ from tunesmith.core import commands as cmd
 from tunesmith.core.placement import Pool, Request, request_of
 from tunesmith.core.policy import Breaker
 from tunesmith.core.settings import Settings
+from tunesmith.core.shelf import Shelf
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED, Trial
 
 __all__ = ["State"]
@@ -28,6 +29,8 @@ class State:
 
     Args:
         session: -1 before the first ``ExperimentStarted``; ``ready``: this session's capacity is known, so trials may be started.
+        only: this session is about some trials only, and draws no new ones; ``skipped``: live ones that it leaves as they are.
+        space: version of the search space: 0, and one more with each change of it. Whatever is suggested belongs to the newest.
         trials: the live ones by number; ``ended``: one byte per number (0 live, 1 TERMINATED, 2 ERROR).
         running: numbers that hold resources; ``paused``: numbers in order of pausing; ``warm``: those of
             them whose attempt still exists, blocked in ``report`` or unwinding; ``held``: those that a person paused,
@@ -38,13 +41,17 @@ class State:
         stopping: why the experiment is ending ("" while it is not); ``kind``: stop, budget, breaker, fail_fast, unplaceable, metric, drain.
         unseen: objectives that no trial has reported yet.
         pins: checkpoint id -> how many need it; ``doomed``: superfluous ones that are still pinned.
+        shelf: checkpoints of the whole experiment.
         out: commands of the event in hand.
     """
 
     settings: Settings = field(default_factory=Settings)
     session: int = -1
     ready: bool = False
+    only: bool = False
+    skipped: set[int] = field(default_factory=set)
     now: float = 0.0
+    space: int = 0
     trials: dict[int, Trial] = field(default_factory=dict)
     ended: bytearray = field(default_factory=bytearray)
     running: set[int] = field(default_factory=set)
@@ -68,6 +75,7 @@ class State:
     timers: dict[str, float] = field(default_factory=dict)
     pins: dict[str, int] = field(default_factory=dict)
     doomed: set[str] = field(default_factory=set)
+    shelf: Shelf = field(default_factory=Shelf)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((PENDING, RUNNING, PAUSED, TERMINATED, ERROR), 0))
     late: int = 0
     out: list[cmd.Command] = field(default_factory=list)
@@ -81,12 +89,17 @@ class State:
 
     def add(self, number: int, values: dict[str, Any], resources: dict[str, float] | None) -> Trial:
         """A new PENDING trial."""
+        self.ended.append(0)
+        return self.revive(number, values, resources)
+
+    def revive(self, number: int, values: dict[str, Any], resources: dict[str, float] | None) -> Trial:
+        """A PENDING trial in the place of a number; ``resources`` None: the experiment's default."""
         if resources is None:
             wanted, request = self.settings.resources, self.default_request
         else:
             wanted, request = resources, request_of(resources)
-        trial = Trial(number, values, wanted, request)
-        self.ended.append(0)
+        trial = Trial(number, values, wanted, request, space=self.space)
+        self.ended[number] = 0
         self.trials[number] = trial
         self.counts[PENDING] += 1
         return trial
@@ -136,7 +149,9 @@ class State:
 
     def _ready(self, number: int, request: Request) -> bool:
         trial = self.trials.get(number)
-        return trial is not None and trial.status == PENDING and trial.exploit is None and trial.request == request
+        if trial is None or number in self.skipped:
+            return False
+        return trial.status == PENDING and trial.exploit is None and trial.request == request
 
     # -- resources, pins, timers -----------------------------------------------------------------------------------------
 
@@ -165,6 +180,7 @@ class State:
             self.pins[checkpoint] = left
             return
         self.pins.pop(checkpoint, None)
+        self.shelf.freed = True
         if checkpoint in self.doomed:
             self.doomed.discard(checkpoint)
             self.out.append(cmd.DeleteCheckpoint(checkpoint))
@@ -190,7 +206,16 @@ class State:
         """Trials whose new values were asked for and are not there, by number. Nothing is asked for while the experiment ends."""
         if self.stopping:
             return []
-        return [number for number, trial in self.trials.items() if trial.exploit is not None and trial.exploit.values is None]
+        waiting = [number for number, trial in self.trials.items() if trial.exploit is not None and trial.exploit.values is None]
+        return [number for number in waiting if number not in self.skipped]
+
+    def waiting(self) -> list[Trial]:
+        """The PENDING trials that this session is about."""
+        return [trial for trial in self.trials.values() if trial.status == PENDING and trial.number not in self.skipped]
+
+    def first_paused(self) -> Trial | None:
+        """Of the paused trials that this session is about the one that was paused first."""
+        return next((self.trials[number] for number in self.paused if number not in self.skipped), None)
 
     # -- what is owed ----------------------------------------------------------------------------------------------------
 
@@ -206,13 +231,14 @@ class State:
             start.time_total if start else 0.0,
             trial.resources,
             trial.gpus,
+            trial.space,
         )
 
     def explore_command(self, trial: Trial) -> cmd.Explore:
         """The ``Explore`` for the trial's exploit."""
         exploit = trial.exploit
         assert exploit is not None
-        return cmd.Explore(trial.number, exploit.source, exploit.data["source_values"], exploit.data)
+        return cmd.Explore(trial.number, exploit.source, exploit.data["source_values"], exploit.data, exploit.space)
 
     def owed(self, trial: Trial) -> cmd.Command | None:
         """The last command sent for the trial's attempt, if no event has confirmed it."""
@@ -257,11 +283,11 @@ class State:
         trials = [repr(self.trials[number]) for number in sorted(self.trials)]
         queues = sorted((request, sorted(n for n in set(heap) if self._ready(n, request))) for request, heap in self.queues.items())
         parts = (
-            self.settings, self.session, self.ready, trials, bytes(self.ended), sorted(self.running), list(self.paused), sorted(self.warm),
-            sorted(self.held), list(self.woken), sorted(self.kinds.items()),
+            self.settings, self.session, self.space, self.ready, self.only, sorted(self.skipped), trials, bytes(self.ended),
+            sorted(self.running), list(self.paused), sorted(self.warm), sorted(self.held), list(self.woken), sorted(self.kinds.items()),
             [pair for pair in queues if pair[1]], self.pool.totals, sorted(self.pool.used.items()), self.pool.cards,
             sorted(self.pool.out), self.slots, self.asked, self.infeasible, self.exhausted, self.stopping, self.kind, self.finished,
             sorted(self.unseen), self.breaker, sorted(self.timers.items()), sorted(self.pins.items()), sorted(self.doomed),
-            sorted(self.counts.items()), more,
+            sorted(self.counts.items()), self.shelf.digest(), more,
         )  # fmt: skip
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

@@ -25,13 +25,17 @@ TABLE: dict[tuple[str, type], tuple[str, tuple[str, ...]]] = {
     (STARTING, ev.UserAction): ("user_action", (STARTING,)),
     (RUNNING, ev.Reported): ("reported", (RUNNING, PAUSED)),
     (RUNNING, ev.CheckpointSaved): ("checkpoint_saved", (RUNNING,)),
+    (RUNNING, ev.SaveSkipped): ("save_skipped", (RUNNING,)),
     (RUNNING, ev.AttemptEnded): ("attempt_ended", (PENDING, PAUSED, TERMINATED, ERROR)),
     (RUNNING, ev.Explored): ("explored", (RUNNING,)),
     (RUNNING, ev.UserAction): ("user_action", (RUNNING,)),
     (PAUSED, ev.AttemptEnded): ("attempt_ended", (PENDING, PAUSED, TERMINATED, ERROR)),
     (PAUSED, ev.CheckpointSaved): ("checkpoint_saved", (PAUSED,)),
+    (PAUSED, ev.SaveSkipped): ("save_skipped", (PAUSED,)),
     (PAUSED, ev.Explored): ("explored", (PAUSED,)),
     (PAUSED, ev.UserAction): ("user_action", (PAUSED, TERMINATED)),
+    (TERMINATED, ev.Reopened): ("reopened", (PENDING,)),
+    (ERROR, ev.Reopened): ("reopened", (PENDING,)),
 }
 """(status, event) -> (handler, statuses that the handler may leave the trial in)."""
 

@@ -22,6 +22,8 @@ LIVE = (PENDING, RUNNING, PAUSED)
 class Exploit:
     """An exploit under way: ``trial`` will go on with ``values`` from the source's checkpoint, once both are there.
 
+    ``space``: the version of the search space that the values belong to, which is the source's.
+
     The checkpoint stays pinned from the moment it is known until the new attempt has reported (or ended).
     """
 
@@ -29,6 +31,7 @@ class Exploit:
     values: dict[str, Any] | None
     data: dict[str, Any]
     checkpoint: Saved | None = None
+    space: int = 0
 
 
 @dataclass(slots=True)
@@ -36,12 +39,14 @@ class Trial:
     """State of one live trial; schedulers see it as a read-only :class:`~tunesmith.core.ports.TrialView`.
 
     Args:
+        space: the version of the search space that ``values`` belong to.
         attempt: number of the running (or next) attempt, from 0.
         started: the attempt's user code runs.
         owed: the last command sent for the attempt that no event has confirmed: "", launch, continue, warm, cold, rerun,
             stop, kill:<outcome>. A later one replaces an earlier one.
         then: what follows when the attempt ends: "" (decide by its outcome), end, pause, exploit, interrupt.
-        outcome, reason: of a stop, pause or exploit under way.
+        outcome, reason: of a stop, pause or exploit under way; by: what ends it, where a resume may raise that (``criterion``,
+            ``bound`` with the option and its value, ``halt:budget``), as it goes into the decision "end".
         iteration, time_total, metrics: of the newest report.
         frontier: the highest iteration that the scheduler has been shown; repeats after a rewind are not shown again.
         mode: how it is paused: warm, cold or rerun.
@@ -60,12 +65,14 @@ class Trial:
     resources: dict[str, float]
     request: Request
     status: str = PENDING
+    space: int = 0
     attempt: int = 0
     started: bool = False
     owed: str = ""
     then: str = ""
     outcome: str = ""
     reason: str = ""
+    by: dict[str, Any] = field(default_factory=dict)
     iteration: int = 0
     time_total: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)

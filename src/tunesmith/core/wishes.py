@@ -76,7 +76,10 @@ def exploit_ready(trial: Trial) -> Decisions:
     """The exploit's turn, if all that it needs is there and the old attempt is gone."""
     exploit = trial.exploit
     if trial.status == PENDING and exploit is not None and exploit.values is not None and exploit.checkpoint is not None:
-        yield Decision("exploited", trial.number, trial.reason, {"source": exploit.source, "checkpoint": exploit.checkpoint.id})
+        data: dict[str, Any] = {"source": exploit.source, "checkpoint": exploit.checkpoint.id}
+        if exploit.space != trial.space:  # for readers, who may not know the source
+            data["space"] = exploit.space
+        yield Decision("exploited", trial.number, trial.reason, data)
 
 
 def act(ctl: Controller, action: str, trial: Trial) -> Decisions:

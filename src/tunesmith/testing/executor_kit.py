@@ -28,6 +28,7 @@ from tunesmith.testing.executor_rig import (
     deaf,
     draws,
     ended_of,
+    hoards,
     kinds,
     knows_itself,
     notes_of,
@@ -147,6 +148,36 @@ class ExecutorKit:
             assert file == raises.__code__.co_filename
             assert line.isdecimal()
             assert "so it goes" in error["traceback"] and "attempt.py" not in error["traceback"]
+
+    def test_an_exception_is_kept_if_asked_for(self, tmp_path: Path) -> None:
+        with self.rig(tmp_path, raises, keep_errors=True) as rig:
+            executor = rig.executor
+            rig.run(0, 0, {"kind": "value"})
+            rig.run(1, 0, {"kind": "memory"})
+            rig.run(2, 0, {"kind": "nothing"})
+            rig.run(0, 1, {"kind": "nothing"})
+            assert executor.error_of(2) is None
+        error = executor.error_of(0)
+        assert isinstance(error, ValueError), "what other attempts do, and the end of the executor, change nothing about it"
+        assert str(error) == "so it goes"
+        assert isinstance(executor.error_of(1), MemoryError)
+        with self.rig(tmp_path / "more", raises) as rig:
+            rig.run(0, 0, {"kind": "value"})
+            assert rig.executor.error_of(0) is None, "an exception keeps alive all that was in use where it was raised"
+
+    def test_who_holds_more_memory_than_it_may_ends(self, tmp_path: Path) -> None:
+        with self.rig(tmp_path, hoards, log_to_file=("out.log", "err.log")) as rig:
+            if not rig.executor.capabilities.max_ram:
+                return
+            ended = ended_of(rig.run(0, 0, {"bytes": 300_000_000, "holds": True}, max_ram=250_000_000))
+            assert ended.outcome == "oom_ram"
+            assert ended.error is not None
+            assert ended.error["type"] == "MemoryLimit"
+            assert ended.error["message"].endswith(", more than max_ram=250 MB")
+            assert ended.error["where"].startswith(hoards.__code__.co_filename)
+            for limit in (100 << 30, None):
+                assert ended_of(rig.run(1, 0, {"bytes": 300_000_000, "holds": False}, max_ram=limit)).outcome == "finished"
+                rig.events.clear()
 
     def test_a_retry_is_a_new_attempt_and_goes_on_from_its_checkpoint(self, tmp_path: Path) -> None:
         with self.rig(tmp_path, checkpoints) as rig:

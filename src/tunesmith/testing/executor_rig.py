@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "deaf",
     "draws",
     "ended_of",
+    "hoards",
     "kinds",
     "knows_itself",
     "note",
@@ -189,9 +191,21 @@ def raises(config: dict[str, Any]) -> None:
     for step in range(config.get("after", 0)):
         report(value=step)
     kind = config["kind"]
+    if kind == "nothing":
+        return
     if kind == "exit":
         sys.exit(3)
     raise {"infeasible": Infeasible, "memory": MemoryError, "value": ValueError}[kind]("so it goes")
+
+
+def hoards(config: dict[str, Any]) -> None:
+    """Takes memory, and holds it until it is told to end."""
+    held = b"x" * config["bytes"]
+    try:
+        if config["holds"]:
+            threading.Event().wait()
+    finally:
+        note(f"held {len(held)}")
 
 
 def odd_values(_config: dict[str, Any]) -> None:

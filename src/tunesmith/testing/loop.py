@@ -9,12 +9,14 @@ Example:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tunesmith.core import commands as cmd
 from tunesmith.core import events as ev
 from tunesmith.core.controller import Controller, SchedulerPort
+from tunesmith.core.policy import FAILURES
 from tunesmith.core.ports import Record
 from tunesmith.core.rounds import Rounds
 from tunesmith.testing.world import World, nudge
@@ -104,6 +106,8 @@ class Loop:
         """
         before = self.controller.digest()
         self.world.crash()
+        ends = [record.event for record in self.records if isinstance(record.event, ev.AttemptEnded)]
+        self.world.failed = Counter(event.trial for event in ends if event.outcome in FAILURES)  # of what the journal knows
         self.controller = self._controller(self.records)
         assert not self.controller.difference, self.controller.difference
         assert self.controller.digest() == before, "the fold of the journal gives another state"
@@ -116,9 +120,14 @@ class Loop:
         self.feed(ev.ExperimentStarted(dict(self.settings), self.controller.state.session + 1))
         if changes:
             self.feed(ev.SpecChanged(changes))
+        late = [trial for trial, _ in lost if self.rounds is not None and self.controller.state.trials[trial].then]
         for trial, attempt in lost:
-            self.feed(ev.AttemptEnded(trial, attempt, "driver_lost"))
+            if trial not in late:
+                self.feed(ev.AttemptEnded(trial, attempt, "driver_lost"))
         self.feed(ev.CapacityChanged(self.world.totals, self.world.slots))
+        for trial, attempt in lost:
+            if trial in late:  # told to end already: its end takes its turn in a round, as it would have
+                self.world.send(ev.AttemptEnded(trial, attempt, "driver_lost"))
 
     def story(self, last: int = 12) -> str:
         """The end of it, for failing tests."""

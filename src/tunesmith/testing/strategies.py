@@ -76,23 +76,37 @@ def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
     checkpoints = st.builds("{}/checkpoint_{:06d}".format, trial, _counts)
     cards = st.lists(st.integers(0, 7), max_size=3).map(tuple)
     named = st.lists(_names, max_size=2).map(tuple)
+    sizes = st.just(0) | st.integers(1, 2**50)
     errors = st.fixed_dictionaries({"type": text, "message": text, "where": text, "traceback": text})
     return st.one_of(
         st.builds(ev.Reported, trial, attempt, _counts, metrics(), st.none() | checkpoints, st.none() | text, named, at),
+        st.builds(ev.Reported, trial, attempt, _counts, metrics(), checkpoints, st.none() | text, named, at, sizes),
         st.builds(ev.Reported, trial, attempt, _counts, metrics(), at=at),
         st.builds(ev.ExperimentStarted, _objects(), _counts, at),
+        st.builds(ev.ExperimentStarted, _objects(), _counts, at, only=st.none() | st.lists(trial, max_size=2).map(tuple)),
         st.builds(ev.SpecChanged, _objects(), at),
         st.builds(ev.Suggested, trial, _drawn(), text, st.none() | amounts, st.none() | text, st.none() | text, at),
         st.builds(ev.SearchExhausted, text, at),
         st.builds(ev.AttemptStarted, trial, attempt, _objects(), at),
-        st.builds(ev.CheckpointSaved, trial, attempt, _counts, checkpoints, at),
+        st.builds(ev.CheckpointSaved, trial, attempt, _counts, checkpoints, at, sizes),
+        st.builds(ev.SaveSkipped, trial, attempt, _counts, text, at),
         st.builds(ev.Explored, trial, _drawn(), at),
         st.builds(ev.AttemptEnded, trial, attempt, text, st.none() | errors, at),
+        _reopened(trial),
         st.builds(ev.TimerFired, text, at),
         st.builds(ev.CapacityChanged, amounts, st.none() | _counts, at, cards),
         st.builds(ev.UserAction, st.sampled_from(["stop", "pause", "resume"]), trial, at),
         st.builds(ev.StopRequested, text, st.booleans(), at),
     )
+
+
+def _reopened(trial: SearchStrategy[int]) -> SearchStrategy[ev.Reopened]:
+    saved = st.tuples(st.text(max_size=12), _counts, _times(), st.none() | st.floats()).map(list)
+    amounts = st.none() | st.dictionaries(_names, st.floats(0, 64), max_size=3)
+    return st.builds(
+        ev.Reopened, trial, st.integers(0, 5), st.sampled_from(["errored", "criterion", "bound", "budget"]), _drawn(), amounts, _counts,
+        _times(), metrics(), _counts, st.lists(saved, max_size=2), st.none() | saved, _times(),
+    )  # fmt: skip
 
 
 def decisions() -> SearchStrategy[Decision]:

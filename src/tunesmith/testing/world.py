@@ -15,17 +15,21 @@ from __future__ import annotations
 import copy
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunesmith.core import commands as cmd
 from tunesmith.core import events as ev
+from tunesmith.core.policy import FAILURES
 from tunesmith.core.rng import stream
 
 __all__ = ["Fates", "World", "falling_loss", "nudge"]
 
 Metrics = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
+
+_OF_AN_ATTEMPT = (ev.AttemptStarted, ev.Reported, ev.CheckpointSaved, ev.SaveSkipped, ev.AttemptEnded)
 
 
 def falling_loss(values: Mapping[str, Any], iteration: int) -> dict[str, Any]:
@@ -45,6 +49,7 @@ class Fates:
     Args:
         reports: fewest and most reports of a trial that is left alone.
         checkpoint: a report brings a checkpoint.
+        no_room: a checkpoint, asked for or not, is not saved, and the attempt says so.
         failures: outcome -> probability, per report, that the attempt ends so instead.
         unstarted: an attempt is lost before its code runs.
         ask_save: a requested save is answered (a function may never get to it).
@@ -55,10 +60,13 @@ class Fates:
         exhausted_after: suggestions that the searcher has; None: no end.
         resources: drawn for each suggestion; (): the experiment's default.
         metrics: (values, iteration) -> metrics of the report.
+        lives: what an attempt does depends on how often its trial has failed, and not on the attempt's number: then the death of a driver
+            changes nothing about it.
     """
 
     reports: tuple[int, int] = (1, 6)
     checkpoint: float = 0.0
+    no_room: float = 0.0
     failures: Mapping[str, float] = field(default_factory=dict)
     unstarted: float = 0.0
     ask_save: float = 1.0
@@ -69,6 +77,7 @@ class Fates:
     exhausted_after: int | None = None
     resources: tuple[Mapping[str, float], ...] = ()
     metrics: Metrics = falling_loss
+    lives: bool = False
 
 
 @dataclass(slots=True)
@@ -102,6 +111,7 @@ class World:
         now: virtual time, seconds.
         deleted: ids of deleted checkpoints; using one of them is an error of the controller.
         launches: all launches so far, in order.
+        failed: how often each trial has failed.
         done: the number of reports after which each trial has ended by itself.
         shrunk: the capacity has been smaller at some time.
         quiet: no more mischief.
@@ -129,6 +139,7 @@ class World:
         self.launches: list[cmd.Launch] = []
         self.done: dict[int, int] = {}
         self.timers: dict[str, float] = {}
+        self.failed: Counter[int] = Counter()
         self.quiet = self.shrunk = False
         self.explore: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] = nudge
         self._heap: list[tuple[float, int, ev.Event, _Attempt | None]] = []
@@ -187,6 +198,7 @@ class World:
                 self._yield_to(attempt)
         elif isinstance(event, ev.AttemptEnded):
             attempt.over = True
+            self.failed[attempt.trial] += event.outcome in FAILURES
             if event.outcome == "finished":
                 self.done[attempt.trial] = attempt.iteration
 
@@ -197,7 +209,7 @@ class World:
             return
         if fates.hostile and chance.random() < fates.hostile and not isinstance(event, (ev.ExperimentStarted, ev.CapacityChanged)):
             again = copy.copy(event)
-            if isinstance(event, (ev.Reported, ev.AttemptEnded, ev.CheckpointSaved, ev.AttemptStarted)) and chance.random() < 0.5:
+            if isinstance(event, _OF_AN_ATTEMPT) and chance.random() < 0.5:
                 again = replace(event, attempt=event.attempt - 1)
             if not isinstance(event, (ev.UserAction, ev.StopRequested, ev.SpecChanged)):
                 self.send(again, self._delay())
@@ -276,7 +288,8 @@ class World:
 
     def _draw(self, attempt: _Attempt, purpose: str) -> random.Random:
         """A worker's own chance: what it does depends on nothing but itself."""
-        return stream(self.seed, f"{purpose}|{attempt.number}|{attempt.iteration}", attempt.trial)
+        life = self.failed[attempt.trial] if self.fates.lives else attempt.number
+        return stream(self.seed, f"{purpose}|{life}|{attempt.iteration}", attempt.trial)
 
     def _work(self, attempt: _Attempt) -> None:
         """The attempt goes on to its next report, or to its end."""
@@ -292,13 +305,21 @@ class World:
         if iteration > attempt.total:
             self._end(attempt, "finished")
             return
-        checkpoint = self._checkpoint(attempt) if draw.random() < self.fates.checkpoint else None
+        checkpoint = self._checkpoint(attempt, iteration) if draw.random() < self.fates.checkpoint else None
         metrics = {**self.fates.metrics(attempt.values, iteration), "training_iteration": iteration, "time_total_s": float(iteration)}
-        self._say(attempt, ev.Reported(attempt.trial, attempt.number, iteration, metrics, checkpoint))
+        size = self._size(attempt) if checkpoint is not None else 0
+        self._say(attempt, ev.Reported(attempt.trial, attempt.number, iteration, metrics, checkpoint, bytes=size))
 
-    def _checkpoint(self, attempt: _Attempt) -> str:
+    def _checkpoint(self, attempt: _Attempt, iteration: int) -> str | None:
+        """Save the state after ``iteration``; None: there was no room."""
+        if self.fates.no_room and self._draw(attempt, "room").random() < self.fates.no_room:
+            self._say(attempt, ev.SaveSkipped(attempt.trial, attempt.number, iteration, "the world is full"))
+            return None
         attempt.checkpoints += 1
         return f"{attempt.trial}/checkpoint_{attempt.number:03d}{attempt.checkpoints:03d}"
+
+    def _size(self, attempt: _Attempt) -> int:
+        return self._draw(attempt, "size").randint(1, 100)
 
     def _end(self, attempt: _Attempt, outcome: str) -> None:
         error = {"type": "ValueError", "message": "bad luck", "where": f"train.py:{attempt.trial}"} if outcome == "user_error" else None
@@ -338,4 +359,7 @@ class World:
         """Write a checkpoint if one was asked for."""
         if attempt.save:
             attempt.save = False
-            self._say(attempt, ev.CheckpointSaved(attempt.trial, attempt.number, attempt.iteration, self._checkpoint(attempt)))
+            checkpoint = self._checkpoint(attempt, attempt.iteration)
+            if checkpoint is not None:
+                size = self._size(attempt)
+                self._say(attempt, ev.CheckpointSaved(attempt.trial, attempt.number, attempt.iteration, checkpoint, bytes=size))
