@@ -1,8 +1,8 @@
 """Resuming a large experiment: 10,000 trials with 200,000 results; and what one append to the journal costs as it grows.
 
 "Resume" is the whole of a call of ``run(resume=True)`` that adds one trial, in a process of its own, from the call to its return: the
-journal is folded, the searcher catches up, one trial runs. "Append" is the mean over 1,000 commits of one report each, around the 10th and around
-the 100,000th trial of one journal.
+journal is folded, the searcher catches up, one trial runs. "Append" is the mean over 1,000 commits of one report each, around the 10th and
+around the 100,000th trial of one journal.
 """
 
 from __future__ import annotations

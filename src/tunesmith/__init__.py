@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         UserCodeError,
     )
     from tunesmith.experiment import Experiment
+    from tunesmith.preflights import Preflight, preflight
     from tunesmith.progress.reporters import CLIReporter, JupyterNotebookReporter, ProgressReporter
     from tunesmith.registry import register_env, register_trainable
     from tunesmith.resources import PlacementGroupFactory
@@ -119,6 +120,7 @@ __all__ = [
     "MetricError",
     "NoopStopper",
     "PlacementGroupFactory",
+    "Preflight",
     "ProgressReporter",
     "Result",
     "ResultGrid",
@@ -155,6 +157,7 @@ __all__ = [
     "lograndint",
     "loguniform",
     "open_experiment",
+    "preflight",
     "qlograndint",
     "qloguniform",
     "qrandint",
@@ -185,6 +188,7 @@ _EXPORTS = {
     "errors": "BugError ExecutorError Infeasible JournalCorrupt JournalError JournalLocked MetricError SerializationError SpaceError "
     "SpecError StorageFull TrialStopped TrialsFailed TuneError UserCodeError",
     "experiment": "Experiment",
+    "preflights": "Preflight preflight",
     "progress.reporters": "CLIReporter JupyterNotebookReporter ProgressReporter",
     "registry": "register_env register_trainable",
     "resources": "PlacementGroupFactory",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import site
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 
 from tunesmith import errors
@@ -17,21 +19,77 @@ _OWN = os.path.dirname(os.path.abspath(errors.__file__)) + os.sep
 _KITS = os.path.join(_OWN, "testing") + os.sep
 
 
+_OOM_TYPES = {
+    ("torch", "OutOfMemoryError"): "oom_gpu",
+    ("cupy", "OutOfMemoryError"): "oom_gpu",
+    ("pycuda", "MemoryError"): "oom_gpu",
+    ("tensorflow", "ResourceExhaustedError"): "oom_gpu",
+}
+"""(package, class) -> what it means."""
+
+_OOM_TEXTS = {
+    "cuda out of memory": "oom_gpu",
+    "cuda error: out of memory": "oom_gpu",
+    "cuda_error_out_of_memory": "oom_gpu",
+    "cudaerrormemoryallocation": "oom_gpu",
+    "cublas_status_alloc_failed": "oom_gpu",
+    "cudnn_status_alloc_failed": "oom_gpu",
+    "cusolver_status_alloc_failed": "oom_gpu",
+    "cusparse_status_alloc_failed": "oom_gpu",
+    "hip out of memory": "oom_gpu",
+    "hip error: out of memory": "oom_gpu",
+    "mps backend out of memory": "oom_gpu",
+    "xpu out of memory": "oom_gpu",
+    "resource_exhausted: out of memory": "oom_gpu",
+    "defaultcpuallocator: can't allocate memory": "oom_ram",
+    "defaultcpuallocator: not enough memory": "oom_ram",
+    "std::bad_alloc": "oom_ram",
+}
+"""What errors say that have no class of their own; in lower case."""
+
+_FULL = {
+    errno.ENOSPC: "that disk is full: free some space on it",
+    errno.EDQUOT: "your quota on that disk is used up: free some space on it",
+}
+
+
 def outcome_of(error: BaseException) -> str:
-    """The class of the failure: ``infeasible``, ``oom_ram``, ``oom_gpu`` or ``user_error``."""
+    """The class of the failure: ``infeasible``, ``oom_ram``, ``oom_gpu`` or ``user_error``.
+
+    Memory that ran out is found behind ``raise ... from`` and in exception groups too. What an exception was raised beside
+    (``__context__``) has no say: it may have been handled.
+
+    Example:
+        >>> outcome_of(RuntimeError("CUDA error: out of memory")), outcome_of(OSError(12, "Cannot allocate memory"))
+        ('oom_gpu', 'oom_ram')
+    """
     if isinstance(error, errors.Infeasible):
         return "infeasible"
-    if isinstance(error, MemoryError):
+    return next((found for one in _behind(error) if (found := _oom(one))), "user_error")
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """The exception, those in it and those that it was raised from, outermost first, each once."""
+    todo, seen = [error], {id(error)}
+    for one in todo:  # grows meanwhile
+        yield one
+        for other in (one.__cause__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())):
+            if other is not None and id(other) not in seen:
+                seen.add(id(other))
+                todo.append(other)
+
+
+def _oom(error: BaseException) -> str:
+    """``oom_ram`` or ``oom_gpu`` if this very exception says so, else ""."""
+    for cls in type(error).__mro__:
+        if found := _OOM_TYPES.get((cls.__module__.partition(".")[0], cls.__name__)):
+            return found
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return "oom_ram"
-    names = {(one.__module__.partition(".")[0], one.__name__) for one in type(error).__mro__}
-    text = str(error) if isinstance(error, RuntimeError) else ""
-    if names & {("torch", "OutOfMemoryError"), ("cupy", "OutOfMemoryError"), ("tensorflow", "ResourceExhaustedError")}:
-        return "oom_gpu"
-    if "CUDA out of memory" in text or "RESOURCE_EXHAUSTED: Out of memory" in text:
-        return "oom_gpu"
-    if "DefaultCPUAllocator: can't allocate memory" in text:
-        return "oom_ram"
-    return "user_error"
+    if type(error).__module__ == "builtins" and not isinstance(error, RuntimeError):
+        return ""  # a ValueError may speak of anything
+    text = _said(error).lower()
+    return next((outcome for part, outcome in _OOM_TEXTS.items() if part in text), "")
 
 
 def describe(error: BaseException, fallback: str = "") -> dict[str, str]:
@@ -76,6 +134,22 @@ def user_frame(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
+    """What it says; where a full disk is behind it, the first line says so."""
+    text = _said(error)
+    full = _full_disk(error)
+    if not full:
+        return text
+    first, newline, rest = text.partition("\n")
+    return f"{first} ({full}){newline}{rest}"
+
+
+def _full_disk(error: BaseException) -> str:
+    if isinstance(error, errors.StorageFull):  # says so itself
+        return ""
+    return next((hint for one in _behind(error) if isinstance(one, OSError) and (hint := _FULL.get(one.errno or 0))), "")
+
+
+def _said(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"the trial's code called sys.exit({error.code!r}); return from the function to end a trial"
     if isinstance(error, KeyError) and len(error.args) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tunesmith import checks
@@ -13,7 +13,7 @@ from tunesmith.config import CheckpointConfig, FailureConfig
 from tunesmith.create import create_executor, create_scheduler, create_searcher
 from tunesmith.errors import SpecError
 from tunesmith.objectives import agree
-from tunesmith.places import check_name, choose_directory, default_name, storage_root
+from tunesmith.places import JOURNAL, check_name, choose_directory, default_name, storage_root
 from tunesmith.registry import registered_trainable
 from tunesmith.resources import resource_request
 from tunesmith.spec import DRAIN_S, GRACE_S, CheckpointPolicy, ExperimentSpec, FailurePolicy
@@ -24,10 +24,57 @@ if TYPE_CHECKING:
     from tunesmith.search.base import Searcher
     from tunesmith.trainable.base import TrainableSpec
 
-__all__ = ["build", "executor_from", "trainable_from"]
+__all__ = ["Checked", "build", "check", "executor_from", "trainable_from"]
 
 
-def build(
+@dataclass(slots=True)
+class Checked:
+    """An experiment whose arguments are right, and that has no directory yet.
+
+    Args:
+        spec: the experiment; ``path`` is empty, ``resume`` false.
+        root: the absolute directory of all experiments.
+        chosen: its name was given.
+        resume: False, True, or "AUTO": if it is there.
+    """
+
+    spec: ExperimentSpec
+    root: str
+    chosen: bool
+    resume: bool | str
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it goes on with an experiment that is there, or has to be."""
+        if self.resume == "AUTO":
+            return os.path.isfile(os.path.join(self.root, self.spec.name, JOURNAL))
+        return bool(self.resume)
+
+    def placed(self) -> ExperimentSpec:
+        """The experiment with its directory, which is made.
+
+        Raises:
+            SpecError: there is nothing to resume.
+            StorageFull: the directory cannot be written.
+        """
+        spec = self.spec
+        spec.name, spec.path, spec.resume = choose_directory(self.root, spec.name, chosen=self.chosen, resume=self.resume)
+        return spec
+
+
+def build(trainable: Any, **arguments: Any) -> ExperimentSpec:
+    """Check every argument, and make the experiment's directory once all of them are right.
+
+    The arguments are those of :func:`check`.
+
+    Raises:
+        SpecError: an argument is wrong; nothing was made.
+        StorageFull: the directory cannot be written.
+    """
+    return check(trainable, **arguments).placed()
+
+
+def check(
     trainable: Any,
     *,
     config: Mapping[str, Any] | None = None,
@@ -65,14 +112,13 @@ def build(
     progress_reporter: Any = None,
     resume: Any = False,
     take_over: Any = False,
-) -> ExperimentSpec:
-    """Check every argument, and make the experiment's directory once all of them are right.
+) -> Checked:
+    """Check every argument. Nothing is made, and no name is taken.
 
     The arguments are those of :func:`tunesmith.run`, under their present names.
 
     Raises:
-        SpecError: an argument is wrong; nothing was made.
-        StorageFull: the directory cannot be written.
+        SpecError: an argument is wrong.
     """
     from tunesmith.space import Space
     from tunesmith.stopper import stopper_from
@@ -131,10 +177,7 @@ def build(
     _check_determinism(spec)
     if spec.executor is not None and getattr(spec.executor.capabilities, "isolated", False):
         check_picklable(what)
-    again = checks.resume(resume, name)
-    root = storage_root(storage_path, local_dir)
-    spec.name, spec.path, spec.resume = choose_directory(root, spec.name, chosen=name is not None, resume=again)
-    return spec
+    return Checked(spec, storage_root(storage_path, local_dir), name is not None, checks.resume(resume, name))
 
 
 def trainable_from(given: Any) -> TrainableSpec:

@@ -21,6 +21,7 @@ from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Clock, Journal, Observer, Record
 from tunesmith.errors import PoisonEvent, TuneError, UserCodeError
 from tunesmith.executors.base import CONTINUE, PAUSE, STOP, Assignment, Executor
+from tunesmith.resume import without_ends
 
 if TYPE_CHECKING:
     from tunesmith.checkpoints.store import LocalStore
@@ -39,6 +40,7 @@ class Drive:
         assign: makes the assignment for a ``Launch``: resolved configuration, names, paths.
         stopper: the user's stop criteria, or None; ``resolve``: drawn values -> the configuration that they are shown with a report.
         explore: the scheduler's own exploration: (source values, data) -> new values.
+        again: trials that go on, should they end in the first turn: neither searcher nor stop criteria hear of that end.
         warn: shows one line to the user.
 
     Attributes:
@@ -60,6 +62,7 @@ class Drive:
     explore: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
     observers: list[Observer] = field(default_factory=list)
     rounds: Rounds | None = None
+    again: frozenset[int] = frozenset()
     failure: BaseException | None = None
     blamed: str = ""
     finished: bool = False
@@ -70,16 +73,20 @@ class Drive:
 
     # -- the loop --------------------------------------------------------------------------------------------------------
 
-    def run(self, first: Sequence[ev.Event]) -> None:
+    def run(self, first: Sequence[ev.Event], lost: Sequence[ev.Event] = ()) -> None:
         """Run until the controller says that nothing is left to do.
 
         Args:
             first: the session's first events: ``ExperimentStarted``, ``CapacityChanged``, what was lost.
+            lost: with ``rounds``: ends of attempts that had been told to end, which take their turn in a round as they would have.
 
         Raises:
             TuneError: see :attr:`failure`; everything committed is safe.
         """
         self.deliver(first)
+        self.again = frozenset()
+        if lost:
+            self._in_rounds(lost)
         while not self.finished and self.failure is None:
             ready: list[ev.Event] = [*self._suggestions()]
             due = self._is_due()
@@ -148,9 +155,10 @@ class Drive:
                 return
             record = Record(event, decisions)
             records.append(record)
-            host.observe(record)
+            told = without_ends(record, self.again) if self.again else record
+            host.observe(told)
             if self.stopper is not None:
-                self._forget(decisions)
+                self._forget(told.decisions)
             for command in owed:
                 if type(command) is cmd.Suggest:
                     host.request(command.n, command.first)
@@ -211,18 +219,21 @@ class Drive:
             result["config"] = config
         return self.stopper.verdict(trial_id, result)
 
-    def remember(self, record: Record) -> None:
-        """Show the stop criteria a record of an earlier session, so that they count on from it; the verdict is on record.
+    def remember(self, record: Record) -> str | None:
+        """Show the stop criteria a record of an earlier session, so that they count on from it.
+
+        Returns:
+            What they would say of it now; what they said then is on record, and stands.
 
         Raises:
             UserCodeError: they raised.
         """
         if self.stopper is None:
-            return
+            return None
         try:
-            if isinstance(record.event, ev.Reported):
-                self._verdict(record.event)
+            verdict = self._verdict(record.event) if isinstance(record.event, ev.Reported) else None
             self._forget(record.decisions)
+            return verdict
         except Exception as error:
             text = f"a stop criterion raised {describe_exception(error)}, shown a report of an earlier session. Mend it and resume again."
             raise UserCodeError(text) from error

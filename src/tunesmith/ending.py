@@ -15,9 +15,13 @@ from tunesmith.places import JOURNAL
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis
     from tunesmith.execute import Finished
+    from tunesmith.failures import FailureLog
     from tunesmith.spec import ExperimentSpec
 
 __all__ = ["failure_text", "perform", "rerun_command"]
+
+_BY_FAILURES = frozenset({"breaker", "fail_fast", "unplaceable"})
+"""Kinds of ends that failed trials brought about: there all of them count, nan ones too."""
 
 
 def perform(spec: ExperimentSpec, ended: list[Finished] | None = None) -> ExperimentAnalysis:
@@ -87,7 +91,10 @@ def failure_text(finished: Finished, analysis: ExperimentAnalysis) -> str:
         more = ", ..." if group.count > len(ids) else ""
         parts.append(f"{group.text} ({group.count}x: {', '.join(ids)}{more})")
     again = rerun_command(finished.path, analysis.trials[groups[0].trials[0]].trial_id)
-    why = f" {finished.reason.partition(':')[0].capitalize()}, so no more were started." if finished.kind == "breaker" else ""
+    why = {
+        "breaker": f" {finished.reason.partition(':')[0].capitalize()}, so no more were started.",
+        "fail_fast": " With fail_fast the first failure ends the run, so no more were started.",
+    }.get(finished.kind, "")
     return f"{failed} of {total} trials failed: {'; '.join(parts)}.{why} To run one of them again, in this terminal: {again}"
 
 
@@ -109,10 +116,20 @@ def _conclude(spec: ExperimentSpec, finished: Finished, analysis: ExperimentAnal
         logging.getLogger("tunesmith").warning("%s; unfinished trials can go on: %s.", finished.reason, _again(spec))
     if finished.exit_code:
         raise SystemExit(finished.exit_code)
-    failed = finished.failures.count(but=("nan",))
-    if not failed:
-        return
-    if spec.failure.fail_fast == "raise" and (original := getattr(spec.executor, "last_error", None)) is not None:
+    cut_short = finished.kind in _BY_FAILURES
+    failed = finished.failures.count(but=() if cut_short else ("nan",))
+    policy = spec.failure
+    if failed and policy.fail_fast == "raise" and (original := _original(spec, finished.failures)) is not None:
         raise original
-    if spec.failure.raise_on_failed_trial:
+    # who asked for fail_fast="raise" gets something raised, too, where the trial has left no exception (nan, a lost worker)
+    if failed and (policy.raise_on_failed_trial or (policy.fail_fast == "raise" and finished.kind == "fail_fast")):
         raise TrialsFailed(failure_text(finished, analysis), [trial for trial in analysis.trials if trial.status == ERROR])
+    if cut_short:
+        reason = finished.reason.rstrip(".")
+        logging.getLogger("tunesmith").warning("%s. No more trials were started; to go on: %s.", reason, _again(spec))
+
+
+def _original(spec: ExperimentSpec, failures: FailureLog) -> BaseException | None:
+    """What the trial raised whose failure ended the run, itself; None if it has raised nothing, or in an earlier session."""
+    trial = failures.first if failures.culprit is None else failures.culprit
+    return spec.executor.error_of(trial) if spec.executor is not None and trial is not None else None

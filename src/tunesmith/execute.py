@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.blame import describe_exception
@@ -18,14 +18,14 @@ from tunesmith.core.controller import Controller
 from tunesmith.core.filling import tries
 from tunesmith.core.ports import Header, Observer, Record
 from tunesmith.core.rng import fresh_seed, trial_seed
-from tunesmith.core.settings import Settings
+from tunesmith.description import changes, describe, described
 from tunesmith.drive import Drive
 from tunesmith.errors import JournalCorrupt, SpaceError, SpecError
 from tunesmith.executors.base import Assignment, Executor, ExecutorSetup
 from tunesmith.failures import FailureLog
 from tunesmith.interrupts import Interrupts
 from tunesmith.resources import refuse_impossible, unasked_gpus
-from tunesmith.secrets import is_secret
+from tunesmith.resume import Candidates
 from tunesmith.spec import ExperimentSpec
 from tunesmith.specfile import pack, save
 
@@ -101,7 +101,7 @@ def execute(spec: ExperimentSpec) -> Finished:
         stack.callback(interrupts.closing)
         first = session.first_events()
         save(stored, spec.path)  # under the lease, and once nothing refuses it any more
-        drive.run([*first, *interrupts.attach(drive.ask)])
+        drive.run([*first, *interrupts.attach(drive.ask)], session.unwinding)
     state = drive.controller.state
     return Finished(
         spec.path, spec.name, journal.header, dict(state.counts), state.kind, state.stopping or state.finished, state.exhausted,
@@ -131,7 +131,7 @@ def _open_journal(spec: ExperimentSpec) -> Any:
     path = os.path.join(spec.path, JOURNAL_FILE)
     header = Header(uuid=uuid.uuid4().hex, name=spec.name, created=time.time(), library=__version__)
     if spec.resume:
-        return SqliteJournal.open(path, fresh=header)
+        return SqliteJournal.open(path, fresh=header, take_over=spec.take_over)
     return SqliteJournal.create(path, header, mode=spec.journal_mode)
 
 
@@ -146,10 +146,10 @@ class _Session:
         self.journal = journal
         self.header: Header = journal.header
         self.names: dict[int, tuple[str | None, str | None]] = {}
+        self.unwinding: list[ev.AttemptEnded] = []
         self._prefix = f"{self.header.uuid[:5]}_"
         self._home = os.path.join(spec.path, "")
         self.failures = FailureLog()
-        self.controller = Controller(spec.scheduler)
         executor = spec.executor
         assert executor is not None, "the front chooses the executor"
         self.executor: Executor = executor
@@ -161,17 +161,23 @@ class _Session:
             spec.searcher, spec.space, seed=self.seed, metrics=spec.metrics, modes=spec.modes, trial_id=self.trial_id,
             prepare=self._prepare(), wake=executor.wake,
         )  # fmt: skip
-        self.description = self._describe()
+        self.description = describe(spec, self.seed, self.host.total_samples(spec.num_samples), _drain_s(spec))
+        before = described(past)
+        self.changes = changes(spec.path, before, self.description, spec.scheduler.changeable) if before else {}
+        self.candidates = Candidates(spec.plan, self.description, past)
+        self.controller = Controller(spec.scheduler, self.candidates.parted)
         store = LocalStore(spec.path, self.trial_dir)
         self.drive = Drive(
             self.controller, journal, executor, self.host, SystemClock(self.last_at), store, self.assign, self.trial_id, _log.warning,
             stopper=spec.stop, resolve=spec.space.resolve, explore=getattr(spec.scheduler, "explore", None),
             rounds=_rounds() if spec.deterministic else None,
         )  # fmt: skip
-        deleted = self._fold(past)
+        self._fold(past)
+        for record in past:
+            self.host.observe(self.candidates.onward(record))
         if past:
             known = {checkpoint for record in past if (checkpoint := _checkpoint_of(record)) is not None}
-            store.sweep(known - deleted)
+            store.sweep(known - self.candidates.deleted)
         self.drive.observers = [self.failures, *self._observers(past)]
 
     # -- what came before ------------------------------------------------------------------------------------------------
@@ -200,32 +206,35 @@ class _Session:
                     ) from None
 
     def _seed(self, past: list[Record]) -> int:
+        given = self.spec.seed
         for record in past:
             if isinstance(record.event, ev.ExperimentStarted):
-                return int(record.event.spec["seed"])
-        return self.spec.seed if self.spec.seed is not None else fresh_seed()
+                seed = int(record.event.spec["seed"])
+                if given not in (None, seed):
+                    _log.warning("%s began with seed=%d and goes on with it; seed=%d is not used.", self.spec.path, seed, given)
+                return seed
+        return given if given is not None else fresh_seed()
 
-    def _fold(self, past: list[Record]) -> set[str]:
-        """State, searcher, stop criteria and names as they were; decisions are computed again and compared.
-
-        Returns:
-            Checkpoints that were to be deleted: the driver may have died before it did.
-        """
-        deleted: set[str] = set()
+    def _fold(self, past: list[Record]) -> None:
+        """State, searcher, stop criteria and names as they were; decisions are computed again and compared. Finds out who goes on."""
+        candidates = self.candidates
         for record in past:
             if not record.handled:
                 continue
             event = record.event
+            candidates.next(record)
             _, commands = self.controller.handle(event, record.decisions)
-            deleted.update(command.checkpoint for command in commands if isinstance(command, cmd.DeleteCheckpoint))
+            # those that were to be deleted: the driver may have died before it did
+            candidates.deleted.update(command.checkpoint for command in commands if isinstance(command, cmd.DeleteCheckpoint))
             self.failures.committed([record])
-            self.host.observe(record)
             if isinstance(event, ev.Suggested) and (event.name or event.dirname):
                 self.names[event.trial] = (event.name, event.dirname)
-            self.drive.remember(record)
+            verdict = self.drive.remember(candidates.onward(record))
+            if isinstance(event, ev.Reported):
+                candidates.judged(event.trial, verdict)
+        self.controller.parted = None
         if self.controller.difference:
             _log.warning("resuming %s: code has changed since: %s", self.spec.path, self.controller.difference)
-        return deleted
 
     # -- the first events ------------------------------------------------------------------------------------------------
 
@@ -244,13 +253,20 @@ class _Session:
         state = self.controller.state
         session = state.session + 1
         lost = [ev.AttemptEnded(trial, attempt, "driver_lost") for trial, attempt in self.controller.alive()]
-        changes = self._changes(state.settings) if session else {}
-        if not session or state.trials or tries(state) != 0 or "num_samples" in changes:
+        if spec.deterministic:  # those that had been told to end would have done so in the next round
+            self.unwinding = [event for event in lost if state.trials[event.trial].then]
+            lost = [event for event in lost if not state.trials[event.trial].then]
+        self.candidates.losing(state.trials[event.trial] for event in lost)
+        reopened = self.candidates.reopened(state)
+        self.drive.again = frozenset(event.trial for event in reopened)
+        if not session or state.trials or reopened or tries(state) != 0 or "num_samples" in self.changes:
             self._check_resources(totals)
-        events: list[ev.Event] = [ev.ExperimentStarted(self.description, session, wall=self.drive.clock.wall())]
-        if changes:
-            events.append(ev.SpecChanged(changes))
-        events += lost
+        only = None if spec.plan.unfinished or not session else tuple(event.trial for event in reopened)
+        wall = self.drive.clock.wall()
+        events: list[ev.Event] = [ev.ExperimentStarted({} if session else self.description, session, wall=wall, only=only)]
+        if self.changes:
+            events.append(ev.SpecChanged(self.changes))
+        events += [*lost, *reopened]
         events.append(ev.CapacityChanged(totals, self.executor.capabilities.slots))
         return events
 
@@ -263,59 +279,6 @@ class _Session:
             refuse_impossible(request, totals)
         if capabilities.isolated and self.spec.verbose and (hint := unasked_gpus(request, totals)):
             _log.warning("%s", hint)
-
-    def _changes(self, old: Settings) -> dict[str, Any]:
-        """Settings that this run gives another value than the journal's."""
-        new = asdict(Settings.parse(self.description))
-        before = asdict(old)
-        changed = {key: value for key, value in new.items() if before[key] != value and key != "seed"}
-        for key in ("metrics", "modes"):
-            if key in changed:
-                raise SpecError(
-                    f"resume of {self.spec.path}: {key} were {list(before[key])} and are now {list(changed[key])}; "
-                    "results before and after could not be compared. Give the old ones, or begin a new experiment."
-                )
-        return changed
-
-    def _describe(self) -> dict[str, Any]:
-        """The JSON part of the specification: what the core decides by, and what readers show."""
-        spec, failure, checkpoint = self.spec, self.spec.failure, self.spec.checkpoint
-        capabilities = self.executor.capabilities
-        fixed = spec.resources if spec.resources is not None and not callable(spec.resources) else {"cpu": 1.0}
-        return {
-            "seed": self.seed,
-            "metrics": list(spec.metrics),
-            "modes": list(spec.modes),
-            "num_samples": self.host.total_samples(spec.num_samples),
-            "max_concurrent": spec.max_concurrent,
-            "resources": dict(fixed),
-            "config_resources": callable(spec.resources),
-            "deterministic": spec.deterministic,
-            "time_budget_s": spec.time_budget_s,
-            "max_trial_s": spec.max_trial_s,
-            "max_silence_s": spec.max_silence_s,
-            "drain_s": _drain_s(spec),
-            "max_ram": spec.max_ram,
-            "retries": dict(failure.retries),
-            "identical": failure.identical,
-            "nan_policy": failure.nan_policy,
-            "fail_fast": bool(failure.fail_fast),
-            "growing": capabilities.growing,
-            "warm_pause": capabilities.warm_pause,
-            "can_save": spec.trainable.kind == "class",
-            "num_to_keep": checkpoint.num_to_keep,
-            "score_attribute": checkpoint.score_attribute,
-            "score_order": checkpoint.score_order,
-            "keep_best": checkpoint.keep_best,
-            "max_checkpoint_bytes": checkpoint.max_bytes,
-            "save_at_end": bool(checkpoint.at_end),
-            "name": spec.name,
-            "trainable_name": spec.trainable.name,
-            "searcher": type(spec.searcher).__name__,
-            "scheduler": type(spec.scheduler).__name__,
-            "executor": capabilities.name,
-            "space": spec.space.describe(redact=is_secret),
-        }
 
     # -- trials ----------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.checks import flag
 from tunesmith.config import CheckpointConfig, FailureConfig, SyncConfig
 from tunesmith.errors import SpecError, TrialsFailed
 from tunesmith.executors.interpreter import ahead
@@ -18,10 +19,11 @@ from tunesmith.spec import DRAIN_S, GRACE_S
 
 if TYPE_CHECKING:
     from tunesmith.analysis import ExperimentAnalysis
+    from tunesmith.build import Checked
     from tunesmith.callback import Callback
     from tunesmith.execute import Finished
 
-__all__ = ["run", "run_experiments"]
+__all__ = ["check_arguments", "run", "run_experiments"]
 
 
 def run(
@@ -54,6 +56,7 @@ def run(
     raise_on_failed_trial: bool = True,
     resume: bool | str | None = False,
     take_over: bool = False,
+    preflight: bool = False,
     callbacks: Sequence[Callback] | None = None,
     loggers: Sequence[Any] | None = None,
     log_to_file: bool | str | Sequence[str] | None = None,
@@ -104,6 +107,7 @@ def run(
         raise_on_failed_trial: raise at the end if trials ended in ERROR; False: the summary and the analysis tell.
         resume: go on with the experiment ``name``: True: it must be there; "AUTO": begin it if it is not.
         take_over: go on with an experiment that a driver on another machine has not given up, because that machine is known to be dead.
+        preflight: first try one trial for a step or two (:func:`tunesmith.preflight`): problems are raised, warnings logged.
         callbacks: instances of ``Callback``.
         loggers: old-style ``Logger`` classes (or ``LoggerCallback`` instances) instead of the usual files; ``()``: no files.
         log_to_file: where goes what trials print, also from C code and subprocesses: True (stdout.log and stderr.log in the trial's
@@ -140,7 +144,7 @@ def run(
         An ``ExperimentAnalysis`` of all trials.
 
     Raises:
-        SpecError: an argument is wrong or unknown; nothing was started.
+        SpecError: an argument is wrong or unknown, or the preflight has found problems; nothing was started.
         StorageFull: the directory cannot be written.
         TrialsFailed: trials ended in ERROR and ``raise_on_failed_trial`` is true.
         TuneError: see :mod:`tunesmith.errors`.
@@ -223,10 +227,34 @@ def run_experiments(
 def _run(run_or_experiment: Any, given: dict[str, Any], ended: list[Finished] | None = None) -> ExperimentAnalysis:
     trainable, given = _unwrap(run_or_experiment, given)
     with ahead(given["executor"]):  # while that process begins, this one imports
-        from tunesmith.build import build
+        from tunesmith.build import check
         from tunesmith.ending import perform
 
-        return perform(build(trainable, **_present(given)), ended)
+        checked = check(trainable, **_present(given))
+        if flag("preflight", given["preflight"]):
+            from tunesmith.inspection.gate import admit, refuse_instance
+
+            refuse_instance(given["executor"])
+            admit(checked)
+        return perform(checked.placed(), ended)
+
+
+def check_arguments(owner: str, run_or_experiment: Any, arguments: Mapping[str, Any]) -> Checked:
+    """An experiment from the arguments of :func:`run`, those of older releases included. Nothing is made.
+
+    Args:
+        owner: whose arguments they are, for messages.
+
+    Raises:
+        SpecError: one is wrong or unknown.
+    """
+    from tunesmith.build import check
+
+    defaults = {name: value for name, value in _DEFAULTS.items() if name != "preflight"}
+    settle(owner, {name: value for name, value in arguments.items() if name not in defaults}, defaults)
+    known = {name: value for name, value in arguments.items() if name in defaults}
+    trainable, given = _unwrap(run_or_experiment, {**defaults, **known})
+    return check(trainable, **_present(given))
 
 
 def _unwrap(given: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -246,8 +274,8 @@ def _unwrap(given: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]
 
 
 def _present(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of :func:`run` under the names of :func:`build`."""
-    present = dict(given)
+    """The arguments of :func:`run` under the names of :func:`check`."""
+    present = {name: value for name, value in given.items() if name != "preflight"}
     if present.pop("sync_config") is not None and not isinstance(given["sync_config"], SyncConfig):
         raise SpecError(f"sync_config must be a SyncConfig, got {type(given['sync_config']).__name__} {given['sync_config']!r}.")
     present["resources"] = present.pop("resources_per_trial")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tunesmith.stopper import Stopper
     from tunesmith.trainable.base import TrainableSpec
 
-__all__ = ["DRAIN_S", "GRACE_S", "CheckpointPolicy", "ExperimentSpec", "FailurePolicy"]
+__all__ = ["DRAIN_S", "GRACE_S", "CheckpointPolicy", "ExperimentSpec", "FailurePolicy", "ResumePlan"]
 
 DRAIN_S = 30.0
 """Seconds that trials have to report and save when the experiment ends before they do, unless it is said otherwise."""
@@ -58,12 +58,29 @@ class CheckpointPolicy:
     min_free: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ResumePlan:
+    """What a session takes up of the experiment that is there.
+
+    Args:
+        must_exist: refuse to begin one.
+        unfinished: go on with its unfinished trials, and with the search. False: the session is about failed trials only.
+        errored: what becomes of trials that ended in ERROR: "skip": they stay so; "resume": they go on from their newest
+            checkpoint; "restart": they begin anew, under the same number.
+    """
+
+    must_exist: bool = True
+    unfinished: bool = True
+    errored: Literal["skip", "resume", "restart"] = "skip"
+
+
 @dataclass(slots=True)
 class ExperimentSpec:
     """All that ``drive.execute`` needs. Every field is validated and resolved by the front.
 
     ``metrics`` and ``modes`` have equal length (0, 1 or more). ``num_samples`` None: until a limit.
     ``stop`` is one combined Stopper or None. ``path`` is the experiment's directory: absolute, there, and ours.
+    ``resume``: the experiment is there already, and ``plan`` says what is taken up of it.
     ``loggers`` None: the default files; else the ``LoggerCallback`` instances to run instead (``()``: no files at all).
     """
 
@@ -100,5 +117,6 @@ class ExperimentSpec:
     verbose: int = 1
     progress_reporter: Any = None
     resume: bool = False
+    plan: ResumePlan = field(default_factory=ResumePlan)
     take_over: bool = False
     journal_mode: Literal["auto", "local", "network"] = "auto"

@@ -1,29 +1,69 @@
 """``spec.pkl``: what JSON cannot hold of an experiment, for those who go on with it or run one of its trials again.
 
-Each part is pickled for itself, so that a callback which cannot be pickled costs only itself. Secrets are left out of the
-space. Nothing but a restore and ``rerun`` ever reads this file; looking at results never unpickles.
+Each part is pickled for itself, so that a callback which cannot be pickled costs only itself. Of the space every version is kept
+that there has been, secrets left out. Nothing but a resume and ``rerun`` ever reads this file; looking at results never unpickles.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any
 
+from tunesmith.core.codec import dumps
 from tunesmith.errors import JournalCorrupt, JournalError, SpecError, StorageFull
-from tunesmith.secrets import redact
+from tunesmith.secrets import is_secret, redact
 from tunesmith.spec import ExperimentSpec
 from tunesmith.trainable.homes import by_value
 from tunesmith.trainable.serialize import blamed_config
 
-__all__ = ["FILE", "Stored", "load", "pack", "save"]
+__all__ = ["FILE", "Stored", "StoredSpace", "fingerprint", "load", "pack", "save"]
 
 FILE = "spec.pkl"
-_FORMAT = 1
-_NOT_STORED = frozenset({"path", "name", "resume", "executor", "space"})
+_FORMAT = 2
+_NOT_STORED = frozenset({"path", "name", "resume", "plan", "take_over", "executor", "space"})
 """Fields of one process, or of where the experiment lies now; and the space, which is stored as its config."""
+
+
+@dataclass(slots=True)
+class StoredSpace:
+    """One version of the search space.
+
+    Args:
+        config: pickled, without secrets.
+        secrets: paths of those that were strings ("a/b").
+        blocks: paths of those that were whole blocks of settings ("wandb").
+    """
+
+    config: bytes
+    secrets: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
+
+    def load(self, given: Mapping[str, Any] | None = None, *, without_blocks: bool = False) -> dict[str, Any]:
+        """The config, its secrets put back.
+
+        Args:
+            given: a config of the caller's, in which secrets are looked for first; then strings in the environment.
+            without_blocks: blocks stay left out.
+
+        Raises:
+            SpecError: a secret is nowhere; names its key and the variable.
+            JournalError: the config cannot be loaded here.
+        """
+        found = dict(_removed(given, redact(given))) if given is not None else {}
+        missing = [path for path in self.blocks if path not in found]
+        if missing and not without_blocks:
+            raise SpecError(f"config[{missing[0]!r}] is secret and was not stored. Give the space again (param_space=...).")
+        config: dict[str, Any] = _loads("the search space", self.config)
+        for path in (*self.blocks, *self.secrets):
+            if path in found:
+                _put(config, path.split("/"), found[path])
+            elif path in self.secrets:
+                _put(config, path.split("/"), _from_environment(path))
+        return config
 
 
 @dataclass(slots=True)
@@ -31,16 +71,12 @@ class Stored:
     """What a ``spec.pkl`` holds.
 
     Args:
-        config: the space's config, without secrets.
-        secrets: paths of those that were strings ("a/b").
-        blocks: paths of those that were whole blocks of settings ("wandb").
+        spaces: fingerprint of its description -> a version of the search space, the newest last.
         parts: the pickled fields of the spec, by name.
         failed: why a field could not be pickled, by name.
     """
 
-    config: bytes
-    secrets: tuple[str, ...] = ()
-    blocks: tuple[str, ...] = ()
+    spaces: dict[str, StoredSpace]
     parts: dict[str, bytes] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -54,31 +90,31 @@ class Stored:
             raise JournalError(f"{name} could not be stored in {FILE} when the experiment began ({self.failed[name]}).")
         return _loads(name, self.parts[name])
 
+    @property
+    def newest(self) -> StoredSpace:
+        """The version of the search space that was given last."""
+        return next(reversed(self.spaces.values()))
+
     def space_config(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The space's config, its secrets put back from ``given`` (the caller's) or the environment.
+        """``given``, the caller's config; None: the newest that is stored, its secrets from the environment.
 
         Raises:
-            SpecError: a secret is in neither; names its key and the variable. Blocks are never in the environment.
-            JournalError: the config cannot be loaded here.
+            SpecError, JournalError: see :meth:`StoredSpace.load`.
         """
-        if given is not None:
-            return dict(given)
-        if self.blocks:
-            raise SpecError(f"config[{self.blocks[0]!r}] is secret and was not stored. Give the space again (param_space=...).")
-        return self.config_without_blocks()
+        return dict(given) if given is not None else self.newest.load()
 
-    def config_without_blocks(self) -> dict[str, Any]:
-        """As :meth:`space_config`, but blocks stay left out."""
-        config: dict[str, Any] = _loads("the search space", self.config)
-        for path in self.secrets:
-            variable = path.replace("/", "_").replace("-", "_").upper()
-            if variable not in os.environ:
-                raise SpecError(
-                    f"config[{path!r}] is a secret and was not stored. Give the space again (param_space=...), or set the environment "
-                    f"variable {variable}."
-                )
-            _put(config, path.split("/"), os.environ[variable])
-        return config
+    def after(self, earlier: Stored) -> Stored:
+        """The same with all versions of the space that were stored before."""
+        return replace(self, spaces={**{key: space for key, space in earlier.spaces.items() if key not in self.spaces}, **self.spaces})
+
+
+def fingerprint(description: Mapping[str, Any]) -> str:
+    """What tells versions of a space apart: their descriptions, and so neither secrets nor what functions do.
+
+    Args:
+        description: from ``Space.describe``, before or after a trip through the journal.
+    """
+    return hashlib.blake2b(dumps(description).encode(), digest_size=16).hexdigest()
 
 
 def pack(spec: ExperimentSpec) -> Stored:
@@ -92,9 +128,10 @@ def pack(spec: ExperimentSpec) -> Stored:
     removed = dict(_removed(config, kept))
     blocks = tuple(path for path, value in removed.items() if not isinstance(value, str | bytes))
     try:
-        stored = Stored(_dumps(kept), tuple(path for path in removed if path not in blocks), blocks)
+        space = StoredSpace(_dumps(kept), tuple(path for path in removed if path not in blocks), blocks)
     except Exception as error:
         raise blamed_config(kept, error) from error
+    stored = Stored({fingerprint(spec.space.describe(redact=is_secret)): space})
     for item in fields(spec):
         if item.name in _NOT_STORED:
             continue
@@ -111,7 +148,8 @@ def save(stored: Stored, directory: str) -> None:
     Raises:
         StorageFull: the file cannot be written.
     """
-    content = {"format": _FORMAT, **{item.name: getattr(stored, item.name) for item in fields(stored)}}
+    spaces = {key: astuple(space) for key, space in stored.spaces.items()}
+    content = {"format": _FORMAT, "spaces": spaces, "parts": stored.parts, "failed": stored.failed}
     path = os.path.join(directory, FILE)
     try:
         with open(f"{path}.new", "wb") as file:
@@ -134,7 +172,8 @@ def load(path: str) -> Stored:
             content = pickle.load(handle)
         if content["format"] > _FORMAT:
             raise JournalCorrupt(f"{file} was written by a newer version of tunesmith (format {content['format']}); please upgrade.")
-        return Stored(**{item.name: content[item.name] for item in fields(Stored)})
+        spaces = {key: StoredSpace(*space) for key, space in content["spaces"].items()}
+        return Stored(spaces, content["parts"], content["failed"])
     except FileNotFoundError:
         raise JournalError(f"{file} is not there, so the experiment cannot be restored; its results can still be read.") from None
     except JournalCorrupt:
@@ -158,6 +197,16 @@ def _loads(name: str, data: bytes) -> Any:
             f"{name} cannot be loaded from {FILE} here: {type(error).__name__}: {error}. Run this where the modules of the original "
             "script can be imported."
         ) from error
+
+
+def _from_environment(path: str) -> str:
+    variable = path.replace("/", "_").replace("-", "_").upper()
+    if variable not in os.environ:
+        raise SpecError(
+            f"config[{path!r}] is a secret and was not stored. Give the space again (param_space=...), or set the environment "
+            f"variable {variable}."
+        )
+    return os.environ[variable]
 
 
 def _removed(config: Any, kept: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.config import RunConfig, TuneConfig
@@ -15,6 +16,8 @@ from tunesmith.places import JOURNAL
 
 if TYPE_CHECKING:
     from tunesmith.analysis import ResultGrid
+    from tunesmith.build import Checked
+    from tunesmith.inspection.findings import Preflight
     from tunesmith.spec import ExperimentSpec
 
 __all__ = ["Tuner"]
@@ -82,8 +85,26 @@ class Tuner:
             from tunesmith.analysis import ResultGrid
             from tunesmith.ending import perform
 
-            self._results = ResultGrid(perform(self._restored or self._build()))
+            self._results = ResultGrid(perform(self._restored or self._checked().placed()))
         return self._results
+
+    def preflight(self, timeout_s: float | timedelta | None = 600.0) -> Preflight:
+        """Try the experiment with one trial, for a step or two, before :meth:`fit`. See :func:`tunesmith.preflight`.
+
+        Args:
+            timeout_s: seconds, or a ``timedelta``, for all of it; None: as long as it takes.
+
+        Raises:
+            SpecError: a setting is wrong, the executor is not given by name, or this tuner was restored.
+            TuneError: the preflight itself was not possible.
+        """
+        if self._restored is not None:
+            raise SpecError(f"Tuner.preflight() is for new experiments, and this one goes on with {self._restored.path}; call fit().")
+        from tunesmith.inspection.gate import examine, refuse_instance
+
+        refuse_instance(self._run_config.executor)
+        with ahead(self._run_config.executor):
+            return examine(self._checked(), timeout_s)
 
     def get_results(self) -> ResultGrid:
         """What :meth:`fit` returned; for a restored tuner also what was there before.
@@ -144,12 +165,12 @@ class Tuner:
         settle("Tuner.can_restore()", {"storage_filesystem": storage_filesystem}, ("path",))
         return os.path.isfile(os.path.join(os.path.expanduser(path), JOURNAL))
 
-    def _build(self) -> ExperimentSpec:
-        from tunesmith.build import build
+    def _checked(self) -> Checked:
+        from tunesmith.build import check
 
         tune = {item.name: getattr(self._tune_config, item.name) for item in fields(TuneConfig)}
         run = {item.name: getattr(self._run_config, item.name) for item in fields(RunConfig) if item.name not in _CONFIGS}
-        return build(
+        return check(
             self._trainable,
             config=self._space,
             failure=self._run_config.failure_config,

@@ -169,6 +169,42 @@ def test_only_nan(in_memory: Make) -> None:
     assert analysis.get_best_trial("x", "min", filter_nan_and_inf=False).number == 0
 
 
+def ended(trial: int, outcome: str, status: str = "TERMINATED") -> Record:
+    return Record(ev.AttemptEnded(trial, 0, outcome), [Decision("end", trial, "", {"status": status, "outcome": outcome})])
+
+
+@pytest.mark.parametrize("scope", ["last", "all", "avg", "last-2-avg"])
+def test_a_configuration_that_is_not_allowed_is_never_the_best(in_memory: Make, scope: str) -> None:
+    analysis = in_memory(
+        suggested(0, lr=0.1), reported(0, 1, loss=-100.0), ended(0, "infeasible"),
+        suggested(1, lr=0.2), reported(1, 1, loss=0.5), ended(1, "finished"),
+        spec={"metrics": ["loss"], "modes": ["min"]},
+    )  # fmt: skip
+    assert analysis.get_best_trial(scope=scope).number == 1
+    assert analysis.get_best_step(scope=scope, filter_nan_and_inf=False).metrics["loss"] == 0.5
+    assert (analysis.best_trial.number, analysis.best_config, analysis.best_result["loss"]) == (1, {"lr": 0.2}, 0.5)
+    assert ResultGrid(analysis).get_best_result(scope=scope).config == {"lr": 0.2}
+    assert list(analysis.dataframe("loss", "min")["loss"]) == [-100.0, 0.5], "tables show everything"
+
+
+def test_when_all_that_reported_it_are_not_allowed(in_memory: Make) -> None:
+    analysis = in_memory(suggested(0), reported(0, 1, loss=-100.0), ended(0, "infeasible"), suggested(1), ended(1, "finished"))
+    with pytest.raises(MetricError, match="'loss' was reported only by trials that ended infeasible"):
+        analysis.get_best_trial("loss", "min")
+    with pytest.raises(MetricError, match="'acc' was reported by no trial"):
+        analysis.get_best_trial("acc", "max")
+
+
+def test_a_trial_that_ended_with_nan_is_not_the_best(in_memory: Make) -> None:
+    analysis = in_memory(
+        suggested(0), reported(0, 1, loss=0.1), reported(0, 2, loss=math.nan), ended(0, "nan", "ERROR"),
+        suggested(1), reported(1, 1, loss=0.5), ended(1, "finished"),
+        spec={"metrics": ["loss"], "modes": ["min"]},
+    )  # fmt: skip
+    assert analysis.best_trial.number == 1
+    assert analysis.get_best_trial(filter_nan_and_inf=False).number == 1
+
+
 # -- tables --------------------------------------------------------------------------------------------------------------------
 
 

@@ -96,7 +96,8 @@ def test_what_came_in_time_counts(
     monkeypatch.setattr(execute, "SystemClock", Clock)
     executor = Queue()
     settings: dict[str, Any] = {limit: 1.0, "raise_on_failed_trial": False}
-    analysis = tune.run(train, storage_path=tmp_path, verbose=0, executor=executor, callbacks=[Busy(executor, says)], loggers=(), **settings)
+    busy = [Busy(executor, says)]
+    analysis = tune.run(train, storage_path=tmp_path, verbose=0, executor=executor, callbacks=busy, loggers=(), **settings)
     assert executor.told == told
     rows = len(next(iter(analysis.trial_dataframes.values()), []))
     assert rows == (says and limit != "time_budget_s")  # what a trial reports after it was told to end does not count

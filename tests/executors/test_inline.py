@@ -201,19 +201,20 @@ def test_what_the_trial_puts_in_place_of_stdout_stays_its_own(tmp_path):
     assert (ended.outcome, sys.stdout) == ("finished", before)
 
 
-def test_the_newest_error_is_at_hand_as_it_was_raised(tmp_path):
+def test_the_error_of_a_trial_is_at_hand_as_it_was_raised(tmp_path):
     error = ValueError("mine")
 
     def train(config):
         if config["fails"]:
             raise error
 
-    executor = started(train)
-    assert executor.last_error is None
+    executor = started(train, keep_errors=True)
+    assert executor.error_of(0) is None
     for trial, fails in enumerate((True, False)):
         launch(executor, tmp_path, trial, {"fails": fails})
         executor.poll(0.0)
-        assert executor.last_error is (error if fails else None)
+        assert executor.error_of(trial) is (error if fails else None)
+    assert executor.error_of(0) is error
 
 
 def test_reports_of_threads_are_delivered_one_by_one(tmp_path):

@@ -21,7 +21,7 @@ import pytest
 from tunesmith.core.events import AttemptEnded, AttemptStarted
 from tunesmith.executors import LocalExecutor, guardian
 from tunesmith.executors.base import CONTINUE, STOP
-from tunesmith.executors.unwinding import UNWIND
+from tunesmith.executors.unwinding import DUMP, UNWIND
 from tunesmith.testing.executor_rig import Rig, ended_of, note, notes_of
 from tunesmith.trainable.session import report
 
@@ -194,7 +194,7 @@ def blocks_in_c(config: dict[str, Any]) -> None:
     lock = ctypes.PyDLL(None).pthread_mutex_lock
     lock(mutex)
     there_when(config, "S")
-    lock(mutex)  # for ever, and with the GIL: no handler can run
+    lock(mutex)  # it blocks here, for ever, and with the GIL: no handler can run
 
 
 @act
@@ -240,7 +240,7 @@ def swallows_everything(config: dict[str, Any]) -> None:
             if not told:
                 told = True
                 there(config)
-            threading.Event().wait()
+            threading.Event().wait()  # it blocks here
 
 
 @act
@@ -256,7 +256,7 @@ def ignores_sigterm(config: dict[str, Any]) -> None:
     report(value=1)
     there(config)
     while True:
-        signal.pause()
+        signal.pause()  # it blocks here
 
 
 @act
@@ -316,6 +316,44 @@ def hangs_in_finally(config: dict[str, Any]) -> None:
     finally:
         note("finally")
         threading.Event().wait(1000)
+
+
+@act
+def blocks_beside_threads(config: dict[str, Any]) -> None:
+    """Its other threads are no answer to where it is."""
+    for _ in range(3):
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+    print("Current thread 0x1 (most recent call first):\n  File '/not/this.py', line 7 in told", file=sys.stderr)
+    blocks_in_c(config)
+
+
+@act
+def takes_all_signals(_config: dict[str, Any]) -> None:
+    for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
+        signal.signal(number, lambda *_: None)
+    report(pid=os.getpid())
+
+
+@act
+def does_not_end_by_signals(config: dict[str, Any]) -> None:
+    takes_all_signals(config)
+    there(config)
+    while True:
+        signal.pause()
+
+
+@act
+def forks_what_can_be_ended(_config: dict[str, Any]) -> None:
+    """What the executor has in place for the trial is not there for processes that the trial forks."""
+
+    def waits() -> None:
+        report_to_parent()
+        signal.pause()
+
+    with told():
+        pid = forked(waits)
+    os.kill(pid, DUMP)
+    report(code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 @act
@@ -519,10 +557,57 @@ def test_kill(story: Story, how: str, unwinds: bool | None) -> None:
         assert "did not end" in error_of(ended)["message"]
 
 
+@pytest.mark.parametrize("how", ["blocks_in_c", "swallows_everything", "ignores_sigterm"])
+def test_where_a_trial_was_that_did_not_unwind(story: Story, how: str) -> None:
+    error = error_of(story.killed(how))
+    assert error["where"] == line_of(ACTS[how], "it blocks here")
+    assert error["traceback"].startswith("Current thread 0x")
+    assert f" in {how}\n" in error["traceback"]
+    assert error["traceback"].endswith(f"\nSIGKILL: {error['message']}\n")
+    assert "child.py" not in error["traceback"]
+
+
+def test_where_a_trial_with_threads_was_that_did_not_unwind(story: Story) -> None:
+    error = error_of(story.killed("blocks_beside_threads"))
+    assert error["where"] == line_of(blocks_in_c, "it blocks here")
+    trials, *others = error["traceback"].split("\nThread 0x")
+    assert trials.startswith("Current thread 0x")
+    assert "in blocks_beside_threads" in trials
+    assert len(others) == 3
+
+
+def test_a_trial_that_cannot_say_where_it_was_is_killed_all_the_same(story: Story) -> None:
+    """It is not said to be where an earlier attempt was."""
+    log = Path(story.trial_dir, "stderr.log")
+    log.parent.mkdir()
+    log.write_text('Current thread 0x1 (most recent call first):\n  File "/old.py", line 7 in old\n')
+    error = error_of(story.killed("stops_itself"))
+    assert (error["type"], error["where"]) == ("SIGKILL", "")
+
+
+def test_handlers_of_its_own_do_not_save_a_trial(story: Story) -> None:
+    assert error_of(story.killed("does_not_end_by_signals"))["where"] == ""
+
+
+def test_handlers_of_the_trial_before_are_not_there_any_more(story: Story) -> None:
+    rig, before = story.rig, next(TRIALS)
+    rig.run(before, config={"how": "takes_all_signals"})
+    assert error_of(story.killed("blocks_in_c"))["where"] == line_of(blocks_in_c, "it blocks here")
+    (first, second) = ([event.info["pid"] for event in rig.of(trial) if isinstance(event, AttemptStarted)] for trial in (before, story.trial))
+    assert first == second
+
+
+def test_processes_of_a_trial_end_by_any_signal(story: Story) -> None:
+    assert story.tell("forks_what_can_be_ended").outcome == "finished"
+    assert story.rig.reports(story.trial)[0].metrics["code"] == -DUMP
+    assert Path(story.trial_dir, "stderr.log").read_text() == ""
+
+
 def test_where_a_killed_trial_was(story: Story) -> None:
     error = error_of(story.killed("spins"))
     assert error["where"] in (line_of(spins, "while True"), line_of(spins, "it was here"), line_of(there, "os.close"))
     assert "in spins" in error["traceback"]
+    assert error["traceback"].endswith("\nTerminated: the trial's process was sent SIGTERM\n")
     assert "child.py" not in error["traceback"]
 
 

@@ -148,6 +148,21 @@ class TellsAgain(Reusable):
         return {**super().step(), "pid": os.getpid()}
 
 
+def ends_late_when_stopped(_config: dict[str, Any]) -> None:
+    try:
+        report(pid=os.getpid())
+    finally:
+        threading.Event().wait()
+
+
+def test_whoever_had_to_be_told_by_a_signal_is_not_used_again(rigs: Callable[..., Rig]) -> None:
+    """It is not known what the signal has met."""
+    rig = rigs(ends_late_when_stopped, reuse=True, grace_s=0.01, decide=lambda _: (STOP, "", False))
+    for trial in range(2):
+        assert ended_of(rig.run(trial)).outcome == "stopped"
+    assert rig.reports(0)[0].metrics["pid"] != rig.reports(1)[0].metrics["pid"]
+
+
 def test_classes_are_not_used_again_unless_it_is_asked_for(rigs: Callable[..., Rig]) -> None:
     fresh, again = rigs(Tells), rigs(TellsAgain, reuse=True)
     assert pid_of(fresh) != pid_of(fresh)

@@ -286,7 +286,7 @@ def test_a_package_whose_import_never_ends_is_left_out(rigs: Callable[..., Rig],
     rig = rigs(tells, reuse=False)
     (forker,) = rig.executor._nursery._forkers  # type: ignore[attr-defined]
     rig.until(lambda: forker.importing == "hangs")
-    monkeypatch.setattr("tunesmith.executors.local._BORN_S", 0.05)
+    monkeypatch.setattr("tunesmith.executors.endings._BORN_S", 0.05)
     assert ended_of(rig.run(0)).outcome == "finished"
     assert "hangs" not in modules_of(rig, 0)
 
@@ -302,7 +302,7 @@ def test_an_attempt_that_is_over_while_an_import_hangs(
     nursery = rig.executor._nursery  # type: ignore[attr-defined]
     nursery.learn(["hangs"])
     rig.until(lambda: nursery._forkers[-1].importing == "hangs")
-    monkeypatch.setattr("tunesmith.executors.local._BORN_S", 0.05)
+    monkeypatch.setattr("tunesmith.executors.endings._BORN_S", 0.05)
     rig.executor.kill(0, 0, "timeout")
     rig.finish()
     assert ended_of(rig.of(0)).outcome == "timeout"

@@ -198,7 +198,7 @@ def waits(_config: dict[str, Any]) -> None:
 def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     executor = LocalExecutor()
     try:
-        yield Rig(executor, acts, tmp_path_factory.mktemp("trials"), log_to_file=("stdout.log", "stderr.log"))
+        yield Rig(executor, acts, tmp_path_factory.mktemp("trials"), log_to_file=("stdout.log", "stderr.log"), keep_errors=True)
     finally:
         executor.close()
 
@@ -335,7 +335,7 @@ def test_a_keyboard_interrupt_of_its_own_is_an_error_like_any_other(one: One) ->
 def test_exceptions_that_do_not_travel_are_told(one: One, how: str) -> None:
     ended = one.run(how)
     assert (ended.outcome, ended.error["type"]) == ("user_error", "ValueError")
-    assert one.rig.executor.last_error is None  # type: ignore[attr-defined]
+    assert one.rig.executor.error_of(one.trial) is None
 
 
 def test_handlers_that_a_trial_sets_are_not_the_next_ones(one: One) -> None:

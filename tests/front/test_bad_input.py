@@ -239,7 +239,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_there(go: Go, tmp_path: Pat
     from tunesmith.journal.sqlite import SqliteJournal
 
     commit = SqliteJournal.append
-    full = False
+    full, room_ends = False, True
 
     def append(self: SqliteJournal, records: Any, **options: Any) -> int:
         if full:
@@ -251,13 +251,13 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_there(go: Go, tmp_path: Pat
     def train(config: Config) -> None:
         nonlocal full
         tune.report(loss=config["x"])
-        full = config["x"] == 2
+        full = room_ends and config["x"] == 2
         tune.report(loss=config["x"])
 
     with pytest.raises(tune.StorageFull, match=r"resume=True"):
         go(train, name="x", config={"x": tune.grid_search([1, 2, 3])}, executor="inline")
     kept = tune.open_experiment(tmp_path / "results" / "x")
     assert [trial.last_result.get("loss") for trial in kept.trials] == [1, 2]
-    full = False
-    analysis = go(quiet, name="x", config={"x": tune.grid_search([1, 2, 3])}, executor="inline", resume=True)
+    full = room_ends = False
+    analysis = go(train, name="x", config={"x": tune.grid_search([1, 2, 3])}, executor="inline", resume=True)
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 3

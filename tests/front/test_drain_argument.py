@@ -87,5 +87,4 @@ def test_ctrl_c_is_meant_for_all_experiments_of_a_row(tmp_path: Any, caplog: pyt
     assert [trial.status for trial in trials] == ["TERMINATED"]
     assert caplog.messages[-1] == "not begun: b, c; to go on with all: the same again with resume='AUTO'."
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
-    experiments = [tune.Experiment(name, train, storage_path=str(tmp_path)) for name in "abc"]
     assert len(tune.run_experiments(experiments, executor="inline", verbose=0, resume="AUTO")) == 3

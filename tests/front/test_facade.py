@@ -15,10 +15,10 @@ import tunesmith as tune
 PUBLIC = set("""
 BugError CLIReporter Callback Checkpoint CheckpointConfig CombinedStopper EarlyStopping ExecutorError Experiment ExperimentAnalysis
 ExperimentPlateauStopper FailureConfig FunctionStopper Infeasible JournalCorrupt JournalError JournalLocked MaximumIterationStopper
-JupyterNotebookReporter MetricError NoopStopper PlacementGroupFactory ProgressReporter Result ResultGrid RunConfig SerializationError
+JupyterNotebookReporter MetricError NoopStopper PlacementGroupFactory Preflight ProgressReporter Result ResultGrid RunConfig SerializationError
 SpaceError SpecError Stopper StorageFull SyncConfig TimeoutStopper Trainable TrialPlateauStopper TrialStopped TrialsFailed TuneConfig
 TuneContext TuneError Tuner UserCodeError __version__ checkpoint_dir choice create_scheduler create_searcher get_checkpoint get_context
-get_trial_dir get_trial_id get_trial_name get_trial_resources grid_search is_session_enabled lograndint loguniform open_experiment
+get_trial_dir get_trial_id get_trial_name get_trial_resources grid_search is_session_enabled lograndint loguniform open_experiment preflight
 qlograndint qloguniform qrandint qrandn quniform randint randn register_env register_trainable report require run run_experiments
 sample_from uniform with_parameters with_resources
 """.split())  # noqa: SIM905 - readable as a text

@@ -16,6 +16,7 @@ from tunesmith.core.codec import KINDS
 from tunesmith.journal import SqliteJournal, open_reader
 
 HERE = Path(__file__).parent
+LATER = {"SaveSkipped"}  # kinds of events that came after the file was written; the format is the same
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_format_1_reads_as_it_was_written(path: Path, v1: dict[str, Any]) -> Non
         assert [v1["described"](record) for record in reader.read()] == expected["records"]
     with SqliteJournal.open(path) as journal:
         assert [v1["described"](record) for record in journal.read()] == expected["records"]
-    assert {record["event"]["type"] for record in expected["records"]} == {cls.__name__ for cls in KINDS.values()}
+    assert {record["event"]["type"] for record in expected["records"]} == {cls.__name__ for cls in KINDS.values()} - LATER
 
 
 def test_format_1_is_still_what_is_written(path: Path, tmp_path: Path, v1: dict[str, Any]) -> None:

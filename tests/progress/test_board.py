@@ -229,6 +229,17 @@ def test_the_newest_ended_trials_or_the_best_ones(make: Any, story: Any) -> None
     assert ids(best) == [2, 4, 0]
 
 
+def test_an_infeasible_trial_is_not_the_best(make: Any, story: Any) -> None:
+    board = make(max_progress_rows=3, sort_by_metric=True)
+    tale = story(board)
+    tale.trial(0, 0.5)
+    tale.start(1)
+    tale.report(1, 0.9)
+    tale.end(1, "infeasible")
+    assert board.picture().best.trial_id == "3f2ab_00000"
+    assert ids(board) == [0, 1]
+
+
 def test_quarantined_cards(make: Any, story: Any) -> None:
     board = make()
     tale = story(board)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import weakref
@@ -7,7 +8,7 @@ import weakref
 import pytest
 
 from tunesmith import blame
-from tunesmith.errors import Infeasible
+from tunesmith.errors import Infeasible, StorageFull
 from tunesmith.executors.base import Assignment
 from tunesmith.trainable import AttemptRunner, TrainableSpec, report
 from tunesmith.trainable.session import GO_ON
@@ -46,6 +47,100 @@ def test_classes_of_failures(attempt, error, outcome):
     assert ended.outcome == outcome
     assert ended.error["type"] == type(error).__name__
     assert all(type(value) is str for value in ended.error.values())
+
+
+def foreign(package, name, *bases):
+    """An exception class of somebody else's package."""
+    return type(name, bases or (Exception,), {"__module__": package})
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported at some other call"), "oom_gpu"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "oom_gpu"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "oom_gpu"),
+        (RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB"), "oom_gpu"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 5.05 GB, max allowed: 6.77 GB)"), "oom_gpu"),
+        (RuntimeError("XPU out of memory. Tried to allocate 2.00 GiB"), "oom_gpu"),
+        (RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nTraceback ...\nRuntimeError: CUDA out of memory."), "oom_gpu"),
+        (foreign("torch", "AcceleratorError", RuntimeError)("CUDA error: out of memory"), "oom_gpu"),
+        (foreign("jaxlib.xla_extension", "XlaRuntimeError", RuntimeError)("RESOURCE_EXHAUSTED: Out of memory"), "oom_gpu"),
+        (foreign("xgboost.core", "XGBoostError", ValueError)("device: cudaErrorMemoryAllocation: out of memory"), "oom_gpu"),
+        (foreign("numba.cuda", "CudaAPIError")("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY"), "oom_gpu"),
+        (foreign("cupy.cuda.memory", "OutOfMemoryError", MemoryError)("Out of memory allocating 8 bytes"), "oom_gpu"),
+        (foreign("pycuda._driver", "MemoryError")("cuMemAlloc failed"), "oom_gpu"),
+        (foreign("tensorflow.python.framework.errors_impl", "ResourceExhaustedError")("OOM when allocating tensor"), "oom_gpu"),
+        (foreign("numpy", "_ArrayMemoryError", MemoryError)("Unable to allocate 8 TiB"), "oom_ram"),
+        (foreign("lightgbm.basic", "LightGBMError")("std::bad_alloc"), "oom_ram"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom_ram"),
+        (OSError(errno.ENOENT, "No such file"), "user_error"),
+        (OSError(errno.ENOSPC, "No space left on device"), "user_error"),
+        (ValueError("the log says: CUDA out of memory"), "user_error"),
+        (KeyError("out of memory"), "user_error"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "user_error"),
+        (foreign("mine", "OutOfMemoryError")("x"), "user_error"),
+        (Unprintable(), "user_error"),
+    ],
+)  # fmt: skip
+def test_memory_that_ran_out_is_known_by_class_number_or_text(error, outcome):
+    assert blame.outcome_of(error) == outcome
+
+
+def raised(error, cause=None, context=None):
+    """The error as after ``raise error from cause``, with ``context`` being handled."""
+    error.__cause__, error.__context__ = cause, context
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (raised(ValueError("no batch"), MemoryError()), "oom_ram"),
+        (raised(ValueError("no batch"), raised(KeyError("x"), OSError(errno.ENOMEM, "?"))), "oom_ram"),
+        (raised(ValueError("no batch"), context=MemoryError()), "user_error"),
+        (raised(ValueError("no batch"), raised(KeyError("x"), context=MemoryError())), "user_error"),
+        (ExceptionGroup("both", [ValueError("x"), MemoryError()]), "oom_ram"),
+        (BaseExceptionGroup("both", [ExceptionGroup("inner", [raised(ValueError("x"), RuntimeError("CUDA out of memory"))])]), "oom_gpu"),
+        (raised(RuntimeError("CUDA out of memory"), MemoryError()), "oom_gpu"),
+        (raised(Infeasible("does not fit"), MemoryError()), "infeasible"),
+        (ExceptionGroup("both", [ValueError("x"), KeyError("y")]), "user_error"),
+    ],
+)  # fmt: skip
+def test_memory_that_ran_out_is_found_behind_other_errors(error, outcome):
+    assert blame.outcome_of(error) == outcome
+
+
+def test_a_cycle_of_causes_ends():
+    first, second = ValueError("first"), ValueError("second")
+    group = ExceptionGroup("both", [first, second])
+    first.__cause__, second.__cause__ = second, group
+    assert blame.outcome_of(group) == "user_error"
+    second.__cause__, first.__cause__ = raised(MemoryError(), group), second
+    assert blame.outcome_of(first) == "oom_ram"
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert blame.outcome_of(raised(ValueError("from them"), first)) == "user_error"
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "that disk is full"), (errno.EDQUOT, "your quota on that disk is used up")])
+def test_a_full_disk_is_said_where_it_is_read_first(attempt, number, said):
+    def train(config):
+        raise OSError(number, "so it goes", "/data/model.pt")
+
+    ended, _ = attempt(train)
+    assert ended.outcome == "user_error"
+    assert ended.error["message"] == f"[Errno {number}] so it goes: '/data/model.pt' ({said}: free some space on it)"
+    assert blame.describe_exception(OSError(number, "x")).endswith(f"({said}: free some space on it)")
+    wrapped = raised(RuntimeError("could not save\nfor these reasons"), OSError(number, "x"))
+    assert blame.describe(wrapped)["message"] == f"could not save ({said}: free some space on it)\nfor these reasons"
+
+
+def test_what_says_that_the_disk_is_full_is_left_as_it_is():
+    error = raised(StorageFull("A checkpoint could not be written: no space"), OSError(errno.ENOSPC, "x"))
+    assert blame.describe(error)["message"] == "A checkpoint could not be written: no space"
+    assert blame.describe(OSError("no number"))["message"] == "no number"
+    assert blame.describe(raised(ValueError("x"), context=OSError(errno.ENOSPC, "x")))["message"] == "x"
 
 
 def test_messages():

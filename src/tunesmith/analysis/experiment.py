@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.analysis.frames import frame
-from tunesmith.analysis.objective import Objectives, unranked
+from tunesmith.analysis.notices import Notices
+from tunesmith.analysis.objective import Objectives, best, unranked
 from tunesmith.analysis.source import Source
 from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, history, step_of
 from tunesmith.core.flat import ResultDict
@@ -90,6 +91,7 @@ class ExperimentAnalysis:
         self._table: TrialTable | None = None
         self._curves: dict[str, Curves] = {}
         self._frames: dict[str, pd.DataFrame] | None = None
+        self._notices = Notices()
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
@@ -194,20 +196,23 @@ class ExperimentAnalysis:
 
     # -- the best --------------------------------------------------------------------------------------------------------
 
-    def _pick(self, call: str, metric: str | None, mode: str | None, scope: str, finite: bool) -> tuple[Best, str]:
-        """The best trial and step, and the metric it is ranked by."""
+    def _pick(self, call: str, metric: str | None, mode: str | None, scope: str, finite: bool) -> Best:
+        """The best trial and step."""
         check_scope(scope)
         metric, mode = self._objectives.complete(call, metric, mode)
-        curves = self._curves_of(metric)
-        found = curves.best(mode, scope, finite)
-        if found is None:
-            raise unranked(metric, curves, self._views)
-        return found, metric
+        return best(self._curves_of(metric), self._views, mode, scope, finite)
+
+    def _best_step(self, call: str, metric: str | None, mode: str | None, scope: str, finite: bool) -> Step:
+        found = self._pick(call, metric, mode, scope, finite)
+        return step_of(self[found.trial], found.iteration)
 
     def get_best_step(
         self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
     ) -> Step:
         """The best trial together with the report that makes it the best one: result, configuration and checkpoint of one step.
+
+        Trials that ended infeasible do not take part. Where that report came without a checkpoint, it is the nearest earlier one
+        (``saved_at`` is its step, and a line in the log says so once), as in :attr:`Result.checkpoint`.
 
         Args:
             metric, mode: None: the run's own.
@@ -218,21 +223,21 @@ class ExperimentAnalysis:
             MetricError: no trial reported it, or never a number that counts.
             SpecError: metric or mode is missing; unknown mode or scope.
         """
-        found, metric = self._pick("get_best_step", metric, mode, scope, filter_nan_and_inf)
-        return step_of(self[found.trial], found.iteration)
+        step = self._best_step("get_best_step", metric, mode, scope, filter_nan_and_inf)
+        self._notices.handed_out(step)
+        return step
 
     def get_best_trial(
         self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
     ) -> TrialInfo:
         """The best trial, of equally good ones the first. Arguments and errors as in :meth:`get_best_step`."""
-        return self[self._pick("get_best_trial", metric, mode, scope, filter_nan_and_inf)[0].trial]
+        return self[self._pick("get_best_trial", metric, mode, scope, filter_nan_and_inf).trial]
 
     def get_best_config(
         self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
     ) -> dict[str, Any]:
         """The configuration that the best report was made with. Arguments and errors as in :meth:`get_best_step`."""
-        found, _ = self._pick("get_best_config", metric, mode, scope, filter_nan_and_inf)
-        return step_of(self[found.trial], found.iteration).config
+        return self._best_step("get_best_config", metric, mode, scope, filter_nan_and_inf).config
 
     def get_best_logdir(
         self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
@@ -254,7 +259,9 @@ class ExperimentAnalysis:
         """
         metric, mode = self._objectives.complete("get_best_checkpoint", metric, mode)
         chosen = self.get_best_trial(metric, mode) if trial is None else self.get_trial(trial)
-        step = best_step([step for step in checkpoints(chosen) if step.checkpoint is not None], metric, mode)
+        steps = checkpoints(chosen)
+        self._notices.looked(chosen, steps)
+        step = best_step(steps, metric, mode)
         return step.checkpoint if step is not None else None
 
     def get_last_checkpoint(
@@ -263,10 +270,14 @@ class ExperimentAnalysis:
         """A trial's newest checkpoint, or None; without ``trial`` that of the best one by ``metric`` and ``mode``."""
         chosen = self.get_best_trial(metric, mode) if trial is None else self.get_trial(trial)
         found = checkpoints(chosen)
+        self._notices.looked(chosen, found)
         return found[-1].checkpoint if found else None
 
     def get_trial_checkpoints_paths(self, trial: TrialInfo | str, metric: str | None = None) -> list[tuple[str, Any]]:
-        """(path, value of ``metric``) of a trial's checkpoints that are still there, oldest first; the value may be None."""
+        """(path, value of ``metric`` at the checkpoint's own step) of a trial's checkpoints that are still there, oldest first.
+
+        The value is None if the checkpoint came with no report, or the report without the metric.
+        """
         name = metric or self.default_metric or "training_iteration"
         return [(step.checkpoint.path, step.metrics.get(name)) for step in checkpoints(self.get_trial(trial)) if step.checkpoint]
 
@@ -299,7 +310,7 @@ class ExperimentAnalysis:
     @property
     def best_result(self) -> ResultDict:
         """The newest result of :attr:`best_trial` that has the metric."""
-        return self.get_best_step().metrics
+        return self._best_step("best_result", None, None, "last", True).metrics
 
     @property
     def best_logdir(self) -> str:
@@ -314,7 +325,7 @@ class ExperimentAnalysis:
     @property
     def best_dataframe(self) -> pd.DataFrame:
         """All results of :attr:`best_trial`."""
-        return frame(history(self.best_trial)[0].values())
+        return frame(history(self.best_trial).values())
 
     @property
     def best_result_df(self) -> pd.DataFrame:

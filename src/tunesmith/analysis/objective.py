@@ -8,12 +8,12 @@ from typing import Any
 
 from tunesmith.errors import MetricError, SpecError
 from tunesmith.hints import did_you_mean
-from tunesmith.journal.projections import Curves
+from tunesmith.journal.projections import Best, Curves
 from tunesmith.journal.rows import AUTO_KEYS
 from tunesmith.journal.scores import check_mode
 from tunesmith.journal.trials import TrialInfo
 
-__all__ = ["Objectives", "unranked"]
+__all__ = ["Objectives", "best", "unranked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,27 @@ class Objectives:
         )
 
 
+def best(curves: Curves, trials: Sequence[TrialInfo], mode: str, scope: str, finite: bool) -> Best:
+    """The best trial and its best step. A configuration that turned out not to be allowed is never it, whatever it reported before.
+
+    Raises:
+        MetricError: there is nothing to rank.
+    """
+    infeasible = _infeasible(trials)
+    allowed = curves
+    if infeasible:
+        allowed = Curves(curves.metric)
+        allowed.by_trial = {number: curve for number, curve in curves.by_trial.items() if number not in infeasible}
+    found = allowed.best(mode, scope, finite)
+    if found is None:
+        raise unranked(curves.metric, curves, trials)
+    return found
+
+
+def _infeasible(trials: Sequence[TrialInfo]) -> set[int]:
+    return {trial.number for trial in trials if trial.outcome == "infeasible"}
+
+
 def unranked(metric: str, curves: Curves, trials: Sequence[TrialInfo]) -> MetricError:
     """Why no trial can be ranked by ``metric``."""
     if not trials:
@@ -86,6 +107,8 @@ def unranked(metric: str, curves: Curves, trials: Sequence[TrialInfo]) -> Metric
         failed = sum(trial.error is not None for trial in trials)
         hint = f" {failed} of {len(trials)} trials failed; see .errors." if failed else ""
         return MetricError(f"metric {metric!r}: no trial has reported anything.{hint}")
+    if curves.by_trial and _infeasible(trials).issuperset(curves.by_trial):
+        return MetricError(f"metric {metric!r} was reported only by trials that ended infeasible: their configurations are not allowed.")
     if metric in curves.names:
         return MetricError(
             f"metric {metric!r} was reported, but never as a finite number that counts. "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.analysis.experiment import ExperimentAnalysis, open_experiment
 from tunesmith.analysis.frames import frame
+from tunesmith.analysis.notices import Notices
 from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, history, step_of
 from tunesmith.core.flat import ResultDict
 from tunesmith.errors import JournalError, MetricError, UserCodeError
@@ -28,18 +29,39 @@ class Result:
     """One trial's result: metrics, configuration and checkpoint of *one* step.
 
     Results of ``grid[i]`` stand for the trial's newest report, those of ``get_best_result`` for the report that made it the best.
-    The checkpoint is the one that came with that report or, if none did, the nearest earlier one that is still there.
+    The checkpoint is the one that came with that report or, if none did, the nearest earlier one: then :attr:`checkpoint_iteration` and
+    :attr:`checkpoint_metrics` tell which step it is of, and a line in the log says so once.
     Picklable; what it has to read, it reads from the experiment's directory.
 
     Args:
         trial: the trial.
         iteration: which of its reports; None: the newest.
+
+    Example:
+        >>> import tempfile
+        >>> import tunesmith as tune
+        >>> def train(config):
+        ...     for step in range(1, 7):
+        ...         tune.report({"loss": 1 / step}, checkpoint={"step": step} if step % 2 == 0 else None)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     analysis = tune.run(train, metric="loss", mode="min", storage_path=folder, verbose=0, executor="inline")
+        ...     result = Result(analysis.best_trial, iteration=4)
+        ...     print(result.metrics["loss"], result.checkpoint.to_dict(), result.checkpoint_iteration)
+        0.25 {'step': 4} 4
     """
 
     def __init__(self, trial: TrialInfo, iteration: int | None = None) -> None:
         self.trial = trial
         self._iteration = iteration
         self._loaded: Step | None = None
+        self._notices = Notices()
+
+    @classmethod
+    def _of(cls, trial: TrialInfo, notices: Notices, step: Step | None = None) -> Result:
+        """One that shares its notices with others."""
+        result = cls(trial, step.iteration if step is not None else None)
+        result._loaded, result._notices = step, notices
+        return result
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> Result:
@@ -74,8 +96,22 @@ class Result:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint of the step (see above), or None."""
+        """The checkpoint of the step or, if that has none, the nearest earlier one of the same past (before an exploit: of the trial
+        itself, after it: of its source). Never a later one, and always one that exists: checkpoints that retention has deleted are passed
+        over; None, with a line in the log, if it was deleted by somebody else; None if there was never any."""
+        self._notices.handed_out(self._step)
         return self._step.checkpoint
+
+    @property
+    def checkpoint_iteration(self) -> int | None:
+        """The step that :attr:`checkpoint` is of, counted as ``training_iteration`` is; None without a checkpoint."""
+        return self._step.saved_at
+
+    @property
+    def checkpoint_metrics(self) -> ResultDict:
+        """The result reported at the very step that :attr:`checkpoint` is of: the same as :attr:`metrics` if that is the step of this
+        result. Empty without a checkpoint, and if the checkpoint came with no report."""
+        return self._step.saved_metrics
 
     @property
     def path(self) -> str:
@@ -90,7 +126,7 @@ class Result:
     @property
     def metrics_dataframe(self) -> pd.DataFrame | None:
         """All results of the trial, one line per report; None if it never reported."""
-        rows, _ = history(self.trial)
+        rows = history(self.trial)
         return frame(rows.values()) if rows else None
 
     @property
@@ -147,10 +183,10 @@ class ResultGrid:
         return len(self._analysis)
 
     def __getitem__(self, index: int) -> Result:
-        return Result(self._analysis[index])
+        return Result._of(self._analysis[index], self._analysis._notices)
 
     def __iter__(self) -> Iterator[Result]:
-        return (Result(trial) for trial in self._analysis)
+        return (Result._of(trial, self._analysis._notices) for trial in self._analysis)
 
     def get_best_result(
         self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
@@ -167,10 +203,8 @@ class ResultGrid:
             MetricError: no trial reported the metric; says what was reported.
             SpecError: metric or mode is missing; unknown mode or scope.
         """
-        step = self._analysis.get_best_step(metric, mode, scope, filter_nan_and_inf)
-        result = Result(step.trial, step.iteration)
-        result._loaded = step
-        return result
+        step = self._analysis._best_step("get_best_result", metric, mode, scope, filter_nan_and_inf)
+        return Result._of(step.trial, self._analysis._notices, step)
 
     def get_dataframe(self, filter_metric: str | None = None, filter_mode: str | None = None) -> pd.DataFrame:
         """One line per trial that reported: see :meth:`ExperimentAnalysis.dataframe`."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.analysis.lineage import Lineage, results_with
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.trial import ERROR
 from tunesmith.errors import UserCodeError
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Step", "best_step", "checkpoints", "failure", "history", "step_of"]
 
 
+_RETENTION = ("num_to_keep", "keep_best", "max_checkpoint_bytes")
+"""Settings by which a run deletes checkpoints itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One report of a trial.
@@ -29,8 +34,11 @@ class Step:
         iteration: our count of its reports, from 1; 0: it has not reported.
         metrics: the result.
         config: that the report was made with.
-        checkpoint: the state at this report: the checkpoint that came with it or, if there is none, the nearest earlier one of the
-            same past that is still there. Never a later one.
+        checkpoint: the state at this report: the checkpoint that came with it or, if none did, the nearest earlier one of the same past.
+            Never a later one. What retention has deleted counts as never written; if it was deleted by somebody else, there is none.
+        saved_at: iteration of the state in ``checkpoint``; None: there is none.
+        saved_id: id of ``checkpoint``; if there is none, of the one that would be it, had it not been deleted; "": there was never any.
+        saved_row: the result reported at ``saved_at``; None: the checkpoint is another trial's, whose result is looked up when asked for.
     """
 
     trial: TrialInfo
@@ -38,12 +46,23 @@ class Step:
     metrics: ResultDict
     config: dict[str, Any]
     checkpoint: Checkpoint | None
+    saved_at: int | None = None
+    saved_id: str = ""
+    saved_row: ResultDict | None = None
+
+    @property
+    def saved_metrics(self) -> ResultDict:
+        """The result reported at the checkpoint's own step; empty if there is no checkpoint, or it came with no report."""
+        if self.checkpoint is None:
+            return ResultDict()
+        if self.saved_row is None:
+            return results_with(self.trial, {self.saved_id}).get(self.saved_id, ResultDict())
+        return self.saved_row
 
 
-def history(trial: TrialInfo) -> tuple[dict[int, ResultDict], dict[int, str]]:
-    """Iteration -> result, and iteration -> checkpoint id, both ascending; rewound as the trial was."""
-    histories = Histories(trial.experiment).fold(trial.records())
-    return histories.rows.get(trial.number, {}), histories.checkpoints.get(trial.number, {})
+def history(trial: TrialInfo) -> dict[int, ResultDict]:
+    """Iteration -> result, ascending; rewound as the trial was."""
+    return Histories(trial.experiment).fold(trial.records()).rows.get(trial.number, {})
 
 
 def step_of(trial: TrialInfo, iteration: int | None = None) -> Step:
@@ -51,30 +70,48 @@ def step_of(trial: TrialInfo, iteration: int | None = None) -> Step:
     newest = iteration is None or iteration == trial.iteration
     if newest and (trial.report is None or trial.checkpoint_id is None):  # nothing that only the journal knows
         return Step(trial, trial.iteration, trial.last_result, trial.last_result.get("config", trial.config), None)
-    rows, saved = history(trial)
+    lineage = Lineage.read(trial)
     iteration = trial.iteration if iteration is None else iteration
-    row = rows.get(iteration, trial.last_result)
-    for at in sorted((at for at in saved if at <= iteration), reverse=True):
-        checkpoint = _open(trial, saved[at])
+    row = lineage.rows.get(iteration, trial.last_result)
+    at, identity, checkpoint = _nearest(lineage, iteration)
+    config = row.get("config", trial.config)
+    if checkpoint is None:
+        return Step(trial, iteration, row, config, None, None, identity)
+    return Step(trial, iteration, row, config, checkpoint, at, identity, lineage.result_at(at, identity))
+
+
+def _nearest(lineage: Lineage, iteration: int) -> tuple[int, str, Checkpoint | None]:
+    """Iteration and id of the checkpoint that belongs to a report ("": there was never any), and itself: None if it is gone."""
+    missing, retention = (0, ""), retains(lineage.trial)
+    for at, identity in lineage.back_from(iteration):
+        checkpoint = _open(lineage.trial, identity)
         if checkpoint is not None:
+            return at, identity, checkpoint
+        missing = missing if missing[1] else (at, identity)
+        if not retention:
             break
-    else:
-        checkpoint = None
-    return Step(trial, iteration, row, row.get("config", trial.config), checkpoint)
+    return *missing, None
+
+
+def retains(trial: TrialInfo) -> bool:
+    """Whether the run deletes checkpoints itself, so that one that is not there need not be missed."""
+    return any(trial.experiment.spec.get(name) is not None for name in _RETENTION)
 
 
 def checkpoints(trial: TrialInfo) -> list[Step]:
     """A step for each checkpoint of the trial's past that is still there, oldest first. Its metrics are empty if it came with no report."""
     if trial.checkpoint_id is None:
         return []
-    rows, saved = history(trial)
-    found = []
-    for iteration, identity in saved.items():
-        checkpoint = _open(trial, identity)
-        if checkpoint is not None:
-            row = rows.get(iteration, ResultDict())
-            found.append(Step(trial, iteration, row, row.get("config", trial.config), checkpoint))
-    return found
+    lineage = Lineage.read(trial)
+    there = [(at, identity, found) for at, identity in lineage.checkpoints() if (found := _open(trial, identity)) is not None]
+    rows = {identity: lineage.result_at(at, identity) for at, identity, _ in there}
+    elsewhere = results_with(trial, {identity for identity, row in rows.items() if row is None})
+    steps = []
+    for at, identity, checkpoint in there:
+        row = rows[identity]
+        row = elsewhere.get(identity, ResultDict()) if row is None else row
+        steps.append(Step(trial, at, row, row.get("config", trial.config), checkpoint, at, identity, row))
+    return steps
 
 
 def _open(trial: TrialInfo, identity: str) -> Checkpoint | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunesmith.checkpoints.checkpoint import Checkpoint
-from tunesmith.checkpoints.store import LocalStore
+from tunesmith.checkpoints.room import DiskLow
+from tunesmith.checkpoints.store import Kept, LocalStore
 
-__all__ = ["Checkpoint", "LocalStore"]
+__all__ = ["Checkpoint", "DiskLow", "Kept", "LocalStore"]

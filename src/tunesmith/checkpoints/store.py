@@ -13,17 +13,25 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunesmith.checkpoints.checkpoint import SIDECAR_FILE, Checkpoint, read_json, write_dict, write_json
+from tunesmith.checkpoints.files import Remover, copy_file, copy_tree, fsync, seal, size_of
+from tunesmith.checkpoints.room import Room, full
 from tunesmith.errors import SpecError, StorageFull
 
-__all__ = ["LocalStore"]
+__all__ = ["Kept", "LocalStore"]
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d{6,})")
 _USED = re.compile(r"\.?checkpoint_(\d{6,})(\.gone)?")
 _LEFTOVER = re.compile(r"\.(checkpoint_\d{6,}\.deleted|stage_checkpoint_.*)")
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+class Kept(NamedTuple):
+    """A stored checkpoint: its id, and the bytes of the user's files in it (those that it shares with others count in full)."""
+
+    id: str
+    bytes: int
 
 
 class LocalStore:
@@ -32,19 +40,22 @@ class LocalStore:
     Args:
         experiment_path: the experiment's directory.
         trial_dir: directory of a trial by its number: absolute, or relative to ``experiment_path``.
+        min_free: bytes that a save leaves free on the file system; 0: as few as there are; None: 1 GiB, or 2 % of it if that is less.
 
     One object serves one thread of one process; several (the driver's and each worker's) may work on the same directories.
     """
 
-    def __init__(self, experiment_path: str, trial_dir: Callable[[int], str]) -> None:
+    def __init__(self, experiment_path: str, trial_dir: Callable[[int], str], min_free: int | None = None) -> None:
         self.experiment_path = os.path.abspath(experiment_path)
         self._trial_dir = trial_dir
+        self.room = Room(self.experiment_path, min_free)
         self._next: dict[int, int] = {}
+        self._remover = Remover()
 
     @classmethod
-    def of_trial(cls, trial_dir: str) -> LocalStore:
+    def of_trial(cls, trial_dir: str, min_free: int | None = None) -> LocalStore:
         """A store for the one trial whose directory is ``trial_dir``: what a worker needs."""
-        return cls(os.path.dirname(os.path.abspath(trial_dir)), lambda _: trial_dir)
+        return cls(os.path.dirname(os.path.abspath(trial_dir)), lambda _: trial_dir, min_free)
 
     def save(
         self,
@@ -54,44 +65,50 @@ class LocalStore:
         notes: Mapping[str, Any] | None = None,
         *,
         after: str | None = None,
-    ) -> str:
-        """Store ``source`` for good; returns the new id. It is durable when this returns.
+    ) -> Kept:
+        """Store ``source`` for good; returns its new id, and its size. It is durable when this returns.
 
         Args:
             trial: number of the trial that owns it.
             source: a directory (a path that :meth:`stage` gave is moved, all others are copied), or a dict to pickle.
             iteration: of the trial's state in it.
-            notes: more to remember beside the files (JSON), read again by :meth:`notes_in`.
+            notes: more to remember beside the files (JSON), read again by :meth:`notes_in`, beside the size in ``bytes``.
             after: id of an earlier checkpoint of the trial: the new one gets a higher index even if that one is gone.
 
         Raises:
             SpecError: ``source`` is no directory.
-            StorageFull: no space, or read-only; nothing is left behind.
+            DiskLow: there is no room; nothing is left behind, nor of what :meth:`stage` gave.
+            StorageFull: read-only; likewise.
         """
         home = self._home(trial)
         with _full_disk(home):
             os.makedirs(home, exist_ok=True)
             staged, ours = self._staged(trial, source)
             try:
+                if ours:
+                    self.room.check()
+                size = size_of(staged, but=SIDECAR_FILE)
                 index = self._index(trial, home, after)
                 while True:
                     name = f"checkpoint_{index:06d}"
-                    record = {**(notes or {}), "id": f"{trial}/{name}", "iteration": iteration}
+                    record = {**(notes or {}), "id": f"{trial}/{name}", "iteration": iteration, "bytes": size}
                     write_json(os.path.join(staged, SIDECAR_FILE), record)
-                    _seal(staged, files=ours)
+                    seal(staged, files=ours)
+                    path = os.path.join(home, name)
                     try:
-                        os.rename(staged, os.path.join(home, name))
+                        os.rename(staged, path)
+                        staged = path
                         break
                     except OSError as error:
                         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                             raise
                         index += 1
+                fsync(home)
             except BaseException:
                 shutil.rmtree(staged, ignore_errors=True)
                 raise
-            _fsync(home)
         self._next[trial] = index + 1
-        return f"{trial}/{name}"
+        return Kept(f"{trial}/{name}", size)
 
     def stage(self, trial: int) -> str:
         """A new empty directory on the trial's file system; :meth:`save` moves it instead of copying."""
@@ -124,17 +141,24 @@ class LocalStore:
         shutil.rmtree(staged, ignore_errors=True)
 
     def delete(self, checkpoint: str) -> None:
-        """Remove it; nothing happens if it is gone already. Its index is not given out again."""
+        """Remove it; nothing happens if it is gone already. Its index is not given out again.
+
+        It is gone at once; its files are removed by another thread (seconds, if they are many or large), which :meth:`close` waits for.
+        """
         path = self.path(checkpoint)
         home, name = os.path.split(path)
-        doomed = os.path.join(home, f".{name}.deleted")
+        doomed, mark = os.path.join(home, f".{name}.deleted"), os.path.join(home, f".{name}.gone")
         try:
-            if max(self._indices(home), default=-1) == int(name[len("checkpoint_") :]):
-                _mark_used(home, name)
+            newest = max(self._indices(home), default=-1) == int(name[len("checkpoint_") :])
+            marked = not newest or _marked(mark)
             os.rename(path, doomed)
-        except FileNotFoundError:
+        except OSError:  # it is gone; or it can't be removed now, and the sweep of the next session takes it
             return
-        shutil.rmtree(doomed, ignore_errors=True)
+        self._remover.remove(doomed, None if marked else lambda: _marked(mark))
+
+    def close(self) -> None:
+        """Wait until the files of what was deleted are gone. Idempotent."""
+        self._remover.close()
 
     def known(self) -> list[str]:
         """Ids of all checkpoints of the experiment, by trial and index."""
@@ -190,9 +214,8 @@ class LocalStore:
     def _staged(self, trial: int, source: str | os.PathLike[str] | Checkpoint | Mapping[str, Any]) -> tuple[str, bool]:
         """The files under a temporary name in the trial's directory, and whether any of them is new to the store."""
         if isinstance(source, Mapping):
-            folder = self.stage(trial)
-            write_dict(folder, dict(source))
-            return folder, True
+            self.room.check()
+            return self._filled(trial, lambda folder: write_dict(folder, dict(source))), True
         path = os.path.abspath(os.fspath(source))
         if not os.path.isdir(path):
             raise SpecError(
@@ -203,13 +226,19 @@ class LocalStore:
         if home == self._home(trial) and name.startswith(".stage_checkpoint_"):
             return path, True
         stored = os.path.dirname(home) == self.experiment_path and os.path.exists(os.path.join(path, SIDECAR_FILE))
+        if not stored:
+            self.room.check(size_of(path))
+        return self._filled(trial, lambda folder: copy_tree(path, folder, os.link if stored else copy_file)), not stored
+
+    def _filled(self, trial: int, fill: Callable[[str], None]) -> str:
+        """A staged directory that ``fill`` has written into."""
         folder = self.stage(trial)
         try:
-            _copy_tree(path, folder, os.link if stored else _copy_file)
+            fill(folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return folder, not stored
+        return folder
 
 
 @contextlib.contextmanager
@@ -217,60 +246,20 @@ def _full_disk(home: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if (low := full(error, home)) is not None:
+            raise low from error
+        if error.errno != errno.EROFS:
             raise
         raise StorageFull(
-            f"A checkpoint could not be written under {home}: {error.strerror}. What was saved before is kept. Free some space "
-            f"(or keep fewer checkpoints: num_to_keep), then resume the experiment."
+            f"A checkpoint could not be written under {home}: {error.strerror}. What was saved before is kept. Make it writable, then "
+            f"resume the experiment."
         ) from error
 
 
-def _copy_tree(source: str, target: str, copy: Callable[[str, str], object]) -> None:
-    """Links in the user's tree are followed: a checkpoint must not depend on files outside it."""
-    for folder, names, files in os.walk(source, followlinks=True):
-        inside = os.path.join(target, os.path.relpath(folder, source))
-        for name in names:
-            os.mkdir(os.path.join(inside, name))
-        for name in files:
-            copy(os.path.join(folder, name), os.path.join(inside, name))
-
-
-def _copy_file(source: str, target: str) -> None:
-    """In the kernel, so that file systems that can share blocks do; by hand where it can't."""
-    with open(source, "rb") as reader, open(target, "xb") as writer:
-        size = os.fstat(reader.fileno()).st_size
-        try:
-            while size > 0 and (done := os.copy_file_range(reader.fileno(), writer.fileno(), size)):
-                size -= done
-        except (OSError, AttributeError):
-            reader.seek(0)
-            writer.seek(0)
-            writer.truncate()
-            shutil.copyfileobj(reader, writer, 1 << 20)
-    shutil.copymode(source, target)
-
-
-def _seal(folder: str, *, files: bool) -> None:
-    """Make files read-only and force all of it to disk, innermost first. ``files`` false: they are sealed already."""
-    for inside, _, names in os.walk(folder, topdown=False):
-        for name in names if files else ():
-            path = os.path.join(inside, name)
-            _fsync(path)
-            os.chmod(path, os.stat(path).st_mode & 0o555)
-        _fsync(inside)
-
-
-def _fsync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _marked(mark: str) -> bool:
+    """Leave a note that an index was given out, so that no later checkpoint takes the id of a deleted one. False: the disk is full."""
     try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
-            raise
-    finally:
-        os.close(handle)
-
-
-def _mark_used(home: str, name: str) -> None:
-    """Leave a note that this index was given out, so that no later checkpoint takes the id of a deleted one."""
-    open(os.path.join(home, f".{name}.gone"), "wb").close()
+        open(mark, "wb").close()
+    except OSError:
+        return False
+    return True

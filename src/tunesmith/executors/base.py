@@ -56,7 +56,9 @@ class Assignment:
         resources: what the attempt holds, e.g. ``{"cpu": 1.0}``.
         gpus: (card index, fraction) pairs.
         seed: the trial's own seed (32 bits), the same for every attempt.
-        max_ram: bytes that all its processes may hold together; one that holds more ends with outcome oom_ram, error type MemoryLimit.
+        max_ram: bytes that all its processes may hold together, memory that they share with others counted by their share; one that
+            holds more ends with outcome oom_ram, error type MemoryLimit. None: no limit.
+        watch: note what is read of the configuration; see :mod:`tunesmith.trainable.watched`.
     """
 
     trial: int
@@ -74,6 +76,7 @@ class Assignment:
     gpus: tuple[tuple[int, float], ...] = ()
     seed: int = 0
     max_ram: int | None = None
+    watch: bool = False
 
 
 @dataclass(slots=True)
@@ -90,7 +93,7 @@ class ExecutorSetup:
         grace_s: how long an attempt may take to unwind after a stop.
         cpus: CPUs of a usual trial; libraries are told to use so many threads.
         min_free: with less than so many bytes free on the disk no checkpoint is saved; None: a bound that suits the disk; 0: none.
-        keep_errors: ``error_of`` will be asked for.
+        keep_errors: ``error_of`` will be asked for; if not, no exception is kept (it holds on to all that was in use).
     """
 
     trainable: Any
@@ -138,6 +141,13 @@ class Executor(Protocol):
 
     def wake(self) -> None:
         """Make a waiting ``poll`` return. May be called from any thread and from a signal handler."""
+
+    def error_of(self, trial: int) -> BaseException | None:
+        """The exception itself that the trial's newest failed attempt ended with, also after :meth:`close`.
+
+        Asked only if ``ExecutorSetup.keep_errors`` has announced it. None: no attempt has failed, the failure was no exception (a
+        process that was killed), or it cannot be rebuilt in the driver's process. What other attempts do changes nothing about it.
+        """
 
     def close(self) -> None:
         """End whatever still runs, release everything. Idempotent."""

@@ -53,12 +53,14 @@ class Orders:
         chdir: run trials in their own directories.
         reuse: whether the instance of a class is kept for the next attempt.
         threads: how many threads libraries were told to use when the template imported them.
+        keep_errors: whether the exception that an attempt ends with is sent itself, too.
     """
 
     log_to_file: tuple[str, str] | None
     chdir: bool
     reuse: bool
     threads: int
+    keep_errors: bool
 
 
 class _Closed(BaseException):
@@ -181,7 +183,7 @@ class Worker:
             ended, error = self._attempt(runner, assignment)
         self._leave(assignment)
         spent = "" if error is not None else before.differs(self._size)
-        blob = _exception(error) if error is not None else None
+        blob = _exception(error) if error is not None and self._orders.keep_errors else None
         self._send(encode(Kind.ENDED, *self._current, ended.outcome, ended.error, blob, spent, self._imported()))
         self._current = (-1, -1)
         self._unwinding.end()

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from tunesmith.core.events import AttemptEnded, AttemptStarted, CheckpointSaved, Event, Reported
 from tunesmith.executors.base import CONTINUE, Assignment, ExecutorCapabilities, ExecutorSetup
+from tunesmith.executors.kept_errors import KeptErrors
 from tunesmith.executors.machine import machine_totals
 from tunesmith.trainable.attempt import AttemptRunner
 from tunesmith.trainable.seeding import borrow
@@ -49,6 +50,7 @@ class InlineExecutor:
         self._running: _Running | None = None
         self._setup: ExecutorSetup | None = None
         self._runner: AttemptRunner | None = None
+        self._errors = KeptErrors()
         self._info: dict[str, Any] = {}
         self._prompt = True  # until the first trial has shown how quick they are
 
@@ -57,6 +59,7 @@ class InlineExecutor:
         import socket  # takes 10 ms
 
         self._setup = setup
+        self._errors = KeptErrors(setup.keep_errors)
         self._runner = AttemptRunner(setup.trainable, reuse=setup.reuse is True)
         self._info = {"pid": os.getpid(), "hostname": socket.gethostname(), "node_ip": "127.0.0.1"}
         return machine_totals()
@@ -97,14 +100,13 @@ class InlineExecutor:
             self._wakes.get()
         return self._run(self._queue.popleft()) if self._queue else []
 
-    @property
-    def last_error(self) -> BaseException | None:
-        """What the newest attempt's code raised, itself (``fail_fast="raise"`` raises it again); None if it ended well."""
-        return self._runner.error if self._runner is not None else None
-
     def wake(self) -> None:
         """Make a waiting ``poll`` return."""
         self._wakes.put(None)
+
+    def error_of(self, trial: int) -> BaseException | None:
+        """What the code of its newest failed attempt raised, itself."""
+        return self._errors.of(trial)
 
     def close(self) -> None:
         """Let go of what was kept between attempts. What is in the queue does not run."""
@@ -131,6 +133,7 @@ class InlineExecutor:
             self._running = None
             running.close()
             give_back()
+        self._errors.heard(ended, runner.error)
         self._prompt = (running.heard or perf_counter()) - began > _PROMPT_S
         return running.unsent([ended])
 

@@ -7,7 +7,6 @@ the template, which is its parent: a child process that a trial leaves behind ma
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import selectors
 import signal
@@ -22,14 +21,15 @@ from tunesmith.executors.alarms import Alarms
 from tunesmith.executors.base import CONTINUE, PAUSE, Assignment, ExecutorCapabilities, ExecutorSetup
 from tunesmith.executors.child import Orders
 from tunesmith.executors.deaths import Autopsy
+from tunesmith.executors.endings import Endings
 from tunesmith.executors.gpus import Cards
 from tunesmith.executors.interpreter import Interpreter
+from tunesmith.executors.kept_errors import KeptErrors
 from tunesmith.executors.leasing import Leasing
 from tunesmith.executors.machine import machine_totals
 from tunesmith.executors.nursery import Nursery
 from tunesmith.executors.nvml import Nvml
 from tunesmith.executors.process import Process
-from tunesmith.executors.process_table import ProcessTable
 from tunesmith.executors.surroundings import Present, hold_standard_descriptors, refuse_elsewhere, thread_variables
 from tunesmith.executors.tenants import Tenants
 from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved
@@ -37,13 +37,10 @@ from tunesmith.trainable.parcel import pack_config, pack_trainable
 
 __all__ = ["LocalExecutor"]
 
-_log = logging.getLogger("tunesmith")
 _LINGER_S = 0.005
 """The news that an attempt has started waits so long for its first report: one turn of the loop instead of two."""
-_BORN_S = 120.0
-"""A template that imports one package for so long, while a worker is due, has got stuck in it."""
-_AFTER_TERM_S = 1.0
-"""From SIGTERM to SIGKILL for a trial that does not end after a stop."""
+_LEAVE_S = 1.0
+"""Idle workers have so long to leave by themselves when all is over."""
 
 
 class LocalExecutor:
@@ -61,7 +58,6 @@ class LocalExecutor:
 
     def __init__(self, nvml: Nvml | None = None) -> None:
         hold_standard_descriptors()  # here: before the journal is opened
-        self.last_error: BaseException | None = None
         self._setup: ExecutorSetup | None = None
         self._selector = selectors.DefaultSelector()
         self._wakes = -1
@@ -76,6 +72,7 @@ class LocalExecutor:
         self._ready: list[Event] = []
         self._starts: list[Event] = []
         self._alarms = Alarms()
+        self._errors = KeptErrors()
         self._surroundings = Present()
         self._info: dict[str, Any] = {}
 
@@ -97,14 +94,16 @@ class LocalExecutor:
             self._leasing = Leasing(cards, interpreter.run, totals, self.wake)
         self._setup = setup
         self._info = {"hostname": socket.gethostname(), "node_ip": "127.0.0.1"}
+        self._errors = KeptErrors(setup.keep_errors)
         self._autopsy = Autopsy(setup.log_to_file)
-        orders = Orders(setup.log_to_file, setup.chdir, setup.reuse is True, max(1, int(setup.cpus)))
+        orders = Orders(setup.log_to_file, setup.chdir, setup.reuse is True, max(1, int(setup.cpus)), setup.keep_errors)
         self._wakes = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wakes, selectors.EVENT_READ, self._woken)
         self._nursery = Nursery(
             self._selector, parcel, orders,
             heard=self._heard, born=self._born, gone=self._gone, begun=self._spare, first=interpreter,
         )  # fmt: skip
+        self._endings = Endings(self._nursery, self._alarms, setup, self._autopsy, self.wake)
         return totals
 
     def launch(self, assignment: Assignment) -> None:
@@ -117,7 +116,9 @@ class LocalExecutor:
                     f"Hand large data to all trials once: tune.with_parameters(train, data=data)."
                 )
         except Exception as error:
-            self._ready.append(AttemptEnded(assignment.trial, assignment.attempt, "user_error", describe(error)))
+            event = AttemptEnded(assignment.trial, assignment.attempt, "user_error", describe(error))
+            self._errors.heard(event, error)
+            self._ready.append(event)
             return
         process = self._reusable(assignment)
         if process is None and self._dismiss_holders(assignment):
@@ -135,9 +136,9 @@ class LocalExecutor:
         self._attempts[assignment.trial] = process
         process.launch(assignment, config, self._surroundings.look(), self._variables(assignment))
         if process.pid:
-            self._tell_start(process)
+            self._begin(process)
         else:
-            self._alarms.set(process, _BORN_S, self._overdue)
+            self._endings.expect_birth(process)
 
     def answer(self, trial: int, attempt: int, action: str, *, mode: str = "", save: bool = False) -> None:
         """Send the decision; a warm pause is an answer that does not come yet."""
@@ -156,7 +157,7 @@ class LocalExecutor:
         if not asked:
             process.told_to_end = True
         elif not process.save_due:
-            self._unwinding(process)
+            self._endings.unwinding(process)
 
     def save(self, trial: int, attempt: int) -> None:
         """A class saves itself when the report at which it is (or the next) is answered."""
@@ -165,13 +166,10 @@ class LocalExecutor:
             process.send(Kind.SAVE, trial, attempt)
 
     def kill(self, trial: int, attempt: int, outcome: str) -> None:
-        """SIGTERM now, which unwinds Python code; SIGKILL to the process group after the grace."""
+        """A signal now, which unwinds Python code; an end by force, with all that the trial has started, after the grace."""
         process = self._attempts.get(trial)
-        if process is not None and process.runs(attempt) and not process.doom:
-            assert self._setup is not None
-            process.doom = outcome
-            process.signal(signal.SIGTERM)
-            self._alarms.set(process, self._setup.grace_s, self._end)
+        if process is not None and process.runs(attempt):
+            self._endings.kill(process, outcome)
         elif process is None:
             self._withdraw(trial, attempt, outcome)
 
@@ -188,6 +186,7 @@ class LocalExecutor:
         for key, mask in self._selector.select(timeout):
             key.data(mask)
         self._alarms.ring()
+        self._endings.look()
         if self._leasing is not None:
             self._ready += self._leasing.collect()
         events, self._starts, self._ready = self._starts + self._ready, [], []
@@ -198,14 +197,19 @@ class LocalExecutor:
         if self._wakes >= 0:
             os.eventfd_write(self._wakes, 1)
 
+    def error_of(self, trial: int) -> BaseException | None:
+        """The exception of its newest failed attempt; the traceback, which does not travel, is told in a note."""
+        return self._errors.of(trial)
+
     def close(self) -> None:
         """Idle workers may leave by themselves; all others are killed. Idempotent."""
         nursery = self._nursery
         if nursery is not None:
+            self._endings.close()
             waiting = [process for process in nursery.processes.values() if process.idle and process.launches]
             for process in waiting:
                 process.dismiss()
-            deadline = time.monotonic() + _AFTER_TERM_S
+            deadline = time.monotonic() + _LEAVE_S
             while not all(process.gone for process in waiting) and (left := deadline - time.monotonic()) > 0:
                 for key, mask in self._selector.select(left):
                     key.data(mask)
@@ -245,11 +249,11 @@ class LocalExecutor:
     def _dismiss_holders(self, assignment: Assignment) -> bool:
         """Send idle workers away that hold some of the cards. Returns whether any that was sent away still does."""
         wanted = {card for card, _ in assignment.gpus}
-        assert self._setup is not None and self._nursery is not None
+        assert self._nursery is not None
         for process in self._idle:
             if wanted & process.cards:
                 process.dismiss()
-                self._alarms.set(process, self._setup.grace_s, self._end)
+                self._endings.expect(process)
         return self._tenants.held(assignment, self._nursery.processes.values())
 
     def _withdraw(self, trial: int, attempt: int, outcome: str) -> None:
@@ -265,9 +269,11 @@ class LocalExecutor:
             variables["CUDA_VISIBLE_DEVICES"] = visible
         return variables
 
-    def _tell_start(self, process: Process) -> None:
+    def _begin(self, process: Process) -> None:
+        """Its attempt begins: it has been forked."""
         assignment = process.assignment
         assert assignment is not None
+        self._endings.begin(process)
         self._starts.append(AttemptStarted(assignment.trial, assignment.attempt, {"pid": process.pid, **self._info}))
 
     # -- what a worker tells ---------------------------------------------------------------------------------------------
@@ -282,13 +288,13 @@ class LocalExecutor:
                 self._ready.append(reported(fields))
                 process.asked = not process.told_to_end
                 if process.told_to_end and not process.save_due:
-                    self._unwinding(process)
+                    self._endings.unwinding(process)
                 process.told_to_end = False
             elif kind is Kind.SAVED:
                 self._ready.append(saved(fields))
                 if process.save_due:
                     process.save_due = False
-                    self._unwinding(process)
+                    self._endings.unwinding(process)
             elif kind is Kind.ENDED:
                 self._ended(process, fields)
 
@@ -296,20 +302,21 @@ class LocalExecutor:
         assert self._setup is not None
         event = ended(fields)
         blob, spent, imported = fields[4:]
-        self.last_error = self._autopsy.exception(blob)
-        if self.last_error is not None and event.error and event.error.get("traceback"):
-            self.last_error.add_note(f"In the trial's process:\n{event.error['traceback']}")
-        self._judge(process, event)
+        error = self._autopsy.exception(blob)
+        if error is not None and event.error and event.error["traceback"]:
+            error.add_note(f"In the trial's process:\n{event.error['traceback']}")
+        self._endings.judge(process, event)
+        self._errors.heard(event, error)
         assert self._nursery is not None
         if self._nursery.learn(imported) and self._ahead is not None:
             self._ahead.dismiss()  # the next one has them
             self._ahead = None
         reuse = self._setup.reuse
         clean = event.outcome == "finished" and not spent and not process.gpus and self._setup.trainable.kind == "function"
-        if self._nursery.is_current(process) and (
-            clean if reuse is None else reuse and not process.doom and event.outcome in ("finished", "stopped")
-        ):
+        again = clean if reuse is None else reuse and event.outcome in ("finished", "stopped")
+        if again and self._nursery.is_current(process) and not process.signalled:
             self._attempts.pop(event.trial)
+            self._endings.over(process)
             process.rest(forget=bool(spent))
             self._idle.append(process)
             self._ready.append(event)
@@ -318,7 +325,7 @@ class LocalExecutor:
             self._fresh = event.outcome in ("finished", "stopped")
             process.ended = event
             process.send(Kind.EXIT)
-            self._alarms.set(process, self._setup.grace_s, self._end)
+            self._endings.expect(process)
 
     # -- what the nursery tells ------------------------------------------------------------------------------------------
 
@@ -326,7 +333,7 @@ class LocalExecutor:
         if self._leasing is not None and process.gpus:
             self._leasing.join(process.number, process.pid)
         if process.assignment is not None:
-            self._tell_start(process)
+            self._begin(process)
         if process.doom:  # there is nothing to unwind yet
             process.signal(signal.SIGKILL)
         self._heard(process)
@@ -334,9 +341,12 @@ class LocalExecutor:
     def _gone(self, process: Process, how: str, detail: Any) -> None:
         events: list[Event] = []
         assignment = process.assignment
+        self._endings.over(process)
         if assignment is not None:
-            event = process.ended or self._autopsy.verdict(assignment, process.pid, how, detail)
-            self._judge(process, event)
+            event = process.ended or self._autopsy.verdict(assignment, process.pid, how, detail, process.dump_at)
+            self._endings.judge(process, event)
+            if process.ended is None:
+                self._errors.heard(event)
             self._attempts.pop(assignment.trial, None)
             events.append(event)
         if self._leasing is None or not process.gpus:
@@ -352,44 +362,9 @@ class LocalExecutor:
                 self._assign(None, assignment, config)
         return events
 
-    def _judge(self, process: Process, event: AttemptEnded) -> None:
-        """An end that was decided from here has the outcome that it was decided for."""
-        if process.doom:
-            event.outcome = process.doom
-            if event.error is not None and event.error["type"] == "SIGKILL":
-                event.error["message"] = f"its process {process.pid} did not end when told to, and was killed (it blocked in C code?)"
-        elif process.leaving and event.outcome == "worker_lost":
-            event.outcome, event.error = "stopped", None
-
     def _spare(self, template: int) -> None:
         if self._leasing is not None:
             self._leasing.spare(template)
-
-    # -- time ------------------------------------------------------------------------------------------------------------
-
-    def _unwinding(self, process: Process) -> None:
-        """It has been told to end, and was at a report: it has the grace for its ``finally`` blocks."""
-        assert self._setup is not None
-        process.leaving = True
-        self._alarms.set(process, self._setup.grace_s, lambda one: one.signal(signal.SIGTERM))
-        self._alarms.set(process, self._setup.grace_s + _AFTER_TERM_S, self._end)
-
-    def _end(self, process: Process) -> None:
-        """By force."""
-        if process.ended is not None:
-            if ProcessTable().get(process.pid) is None:  # it has ended, and its template has other things to do than to look
-                assert self._nursery is not None
-                self._alarms.set(process, _BORN_S, self._nursery.hurry)
-                return
-            assert process.assignment is not None
-            name = process.assignment.trial_id
-            _log.warning("Trial %s is over, but its process did not end (a thread of its own ran on?), and was killed.", name)
-        process.signal(signal.SIGKILL)
-
-    def _overdue(self, process: Process) -> None:
-        if not process.pid and self._nursery is not None:
-            self._alarms.set(process, _BORN_S, self._overdue)
-            self._nursery.hurry(process)
 
     def _woken(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -39,6 +39,9 @@ class Process:
         leaving: it was told to end, and knows.
         save_due: it was told to save before it ends.
         doom: the outcome of its attempt, decided from here.
+        excess: what is to be said of the memory that it held too much of, which is why.
+        signalled: it was told to end by a signal, or will be: whatever it says, it is not for another attempt.
+        dump_at: where in its log that begins which it was told to write before its end by force; None: it was not told.
         ended: its attempt's end, told when the process is gone.
         gpus: cards that this process may use.
         unread: messages that have come, and nobody has looked at.
@@ -52,7 +55,9 @@ class Process:
         self.assignment: Assignment | None = None
         self.launches = 0
         self.asked = self.told_to_end = self.leaving = self.save_due = False
-        self.doom = ""
+        self.doom = self.excess = ""
+        self.signalled = False
+        self.dump_at: int | None = None
         self.ended: Any = None
         self.gpus: tuple[tuple[int, float], ...] = ()
         self.unread: list[tuple[Kind, tuple[Any, ...]]] = []
@@ -149,6 +154,7 @@ class Process:
 
     def signal(self, what: int) -> None:
         """Send a signal; SIGKILL goes to the whole process group."""
+        self.signalled = True
         self.forker.signal(self.number, what)
 
     def close(self, selector: selectors.BaseSelector) -> None:

@@ -69,6 +69,13 @@ class ProcessTable:
             if name.isdecimal() and (process := self.get(int(name))) is not None:
                 yield process
 
+    def children(self) -> dict[int, list[int]]:
+        """Parent -> those that it has now."""
+        found: dict[int, list[int]] = {}
+        for process in self.all():
+            found.setdefault(process.parent, []).append(process.pid)
+        return found
+
     def environment(self, pid: int) -> frozenset[bytes]:
         try:
             with open(os.path.join(self._proc, str(pid), "environ"), "rb") as file:

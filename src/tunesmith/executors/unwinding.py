@@ -7,6 +7,7 @@ driver is who acts: it gives trials time to report and to save. So a worker hear
 from __future__ import annotations
 
 import _thread
+import faulthandler
 import os
 import signal
 import threading
@@ -16,10 +17,14 @@ import types
 from tunesmith.blame import is_library, is_ours
 from tunesmith.errors import TrialStopped
 
-__all__ = ["TO_ALL", "UNWIND", "Unwinding", "unheard"]
+__all__ = ["DUMP", "TO_ALL", "UNWIND", "Unwinding", "unheard"]
 
 UNWIND: int = getattr(signal, "SIGRTMIN", 34) + 1  # macOS has none, and no local executor
 """The signal by which the executor ends a trial's code, and the template."""
+
+DUMP: int = UNWIND + 1
+"""The signal by which the executor ends a worker that has not unwound: it writes where its threads are to its standard error, and dies of
+the signal. Both are done in C, whatever the trial's code is at. A process that is stopped, or has blocked the signal, does neither."""
 
 TO_ALL = (signal.SIGINT, signal.SIGTERM)
 """What may be sent to every process of a job, and is meant for the driver."""
@@ -88,6 +93,8 @@ class Unwinding:
     def _handle(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        faulthandler.unregister(DUMP)  # else registering it again would leave a handler of the trial's own in its place
+        faulthandler.register(DUMP, file=2, all_threads=True, chain=True)  # what it was before, is next: the end of the process
 
     # -- signals ---------------------------------------------------------------------------------------------------------
 
@@ -123,6 +130,7 @@ class Unwinding:
         for number, handler in self._handlers.items():
             if signal.getsignal(number) == handler:
                 signal.signal(number, signal.SIG_DFL)
+        faulthandler.unregister(DUMP)
         self._unmask()
 
     def _unmask(self) -> None:

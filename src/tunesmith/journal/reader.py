@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from tunesmith.core.codec import FORMAT
 from tunesmith.core.ports import Header, Record
 from tunesmith.errors import JournalError
+from tunesmith.journal.damage import check_logs, unbroken
 from tunesmith.journal.migrations import migrate
 from tunesmith.journal.reading import Columns, Pages
 from tunesmith.journal.schema import check_file, explained, read_header
@@ -108,8 +109,12 @@ class JournalReader:
         """Records with ``seq > after`` that are committed when the iteration begins, in order; of one trial if ``trial`` is given.
 
         One trial's records are found by a scan: some 0.1 s per million records of the journal.
+
+        Raises:
+            JournalCorrupt: one cannot be read, or (if not of one trial) is missing.
         """
-        return self._pages.read(after, limit, trial)
+        found = self._pages.read(after, limit, trial)
+        return found if trial is not None else unbroken(found, after, limit, self.last, self.path)
 
     def read_columns(self, after: int = 0) -> Iterator[Columns]:
         """The handled reports with ``seq > after`` as columns, without building events: the fast way to tables and curves.
@@ -174,6 +179,7 @@ class JournalReader:
         """The journal itself; None if a writer has it locked and offers a snapshot instead."""
         snapshot = snapshot_path(self.path)
         offered = snapshot.exists()
+        check_logs(self.path)
         for options in ("mode=rw", "mode=ro"):  # the first tidies up behind itself, the second needs no permission to write
             try:
                 connection = _connect(self.path, options, timeout=0.0 if offered else 5.0)

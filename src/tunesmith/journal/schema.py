@@ -2,7 +2,7 @@
 
 ::
 
-    header(key, value)        what the journal says of itself, one row per field, JSON text
+    header(key, value)        what the journal says of itself, one row per field, JSON text; in network mode also the last commit's end
     keysets(id, keys)         each distinct tuple of metric names once; a report names it by id
     records(seq, at, kind, trial, attempt, iteration, keyset, body, decided, handled)
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from tunesmith.core.codec import FORMAT, dumps, loads
 from tunesmith.core.ports import Header
 from tunesmith.errors import JournalCorrupt, JournalError, StorageFull
+from tunesmith.journal.damage import check_last, check_size, cut_by_header, emptied, has_trials, last_number
 
 __all__ = [
     "APPLICATION_ID",
@@ -70,6 +71,10 @@ def write_header(connection: sqlite3.Connection, header: Header, mode: str) -> N
     """Store the header's fields, and the mode (``local`` or ``network``) that the journal is written in."""
     rows = [(field.name, dumps(getattr(header, field.name))) for field in fields(Header)]
     connection.executemany("INSERT OR REPLACE INTO header VALUES (?, ?)", [*rows, ("mode", dumps(mode))])
+    if mode == "network":  # each commit renews it there
+        connection.execute("INSERT OR REPLACE INTO header VALUES ('last', ?)", (str(last_number(connection)),))
+    else:
+        connection.execute("DELETE FROM header WHERE key = 'last'")
 
 
 def read_header(connection: sqlite3.Connection, path: Path) -> tuple[Header, str]:
@@ -95,19 +100,30 @@ def check_file(connection: sqlite3.Connection, path: Path) -> int:
     """The version of the format of the journal at ``path``.
 
     Raises:
-        JournalCorrupt: it is no journal, its creation was interrupted, or a newer version wrote it.
+        JournalCorrupt: it is no journal, its creation was interrupted, it was cut short, or a newer version wrote it.
     """
-    application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    if application != APPLICATION_ID:
-        if is_empty(connection):
+    connection.execute("BEGIN")  # one moment for all that follows; nobody takes a log away meanwhile
+    try:
+        application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        if application != APPLICATION_ID:
+            if not is_empty(connection):
+                raise JournalCorrupt(
+                    f"'{path}' is an SQLite database, but no journal of tunesmith: an experiment's own is its {JOURNAL_FILE}."
+                )
+            if has_trials(path):
+                raise emptied(path)
             raise JournalCorrupt(f"'{path}' is empty: the creation of the journal was interrupted. Nothing is lost: delete it.")
-        raise JournalCorrupt(f"'{path}' is an SQLite database, but no journal of tunesmith. Expected an experiment's {JOURNAL_FILE}.")
-    if version > FORMAT:
-        library = read_header(connection, path)[0].library or "a newer version"
-        raise JournalCorrupt(
-            f"the journal '{path}' has format {version} and was written by tunesmith {library}; this version reads formats up to {FORMAT}. "
-            f"Upgrade tunesmith to open it; nothing was changed."
-        )
+        check_size(connection, path)
+        if version > FORMAT:
+            library = read_header(connection, path)[0].library or "a newer version"
+            raise JournalCorrupt(
+                f"the journal '{path}' has format {version} and was written by tunesmith {library}; this version reads formats up to "
+                f"{FORMAT}. Upgrade tunesmith to open it; nothing was changed."
+            )
+        check_last(connection, path)
+    finally:
+        if connection.in_transaction:  # some errors end it by themselves
+            connection.execute("COMMIT")
     return int(version)
 
 
@@ -117,6 +133,8 @@ def explained(error: sqlite3.Error, path: Path) -> JournalError:
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return storage_full(path, error)
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        if (cut := cut_by_header(path)) is not None:
+            return cut
         return JournalCorrupt(
             f"'{path}' is no journal, or is damaged ({error}). If it should be one, restore the file from a copy; "
             f"`sqlite3 {path.name} .recover` may save what is left of it."

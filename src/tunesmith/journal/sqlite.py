@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from tunesmith.core.codec import FORMAT, dumps, encode_decisions, encode_event
 from tunesmith.core.ports import Header, Record
 from tunesmith.errors import JournalError, SpecError
+from tunesmith.journal.damage import check_logs, check_records, has_trials, last_number, unbroken
 from tunesmith.journal.filesystem import is_network
 from tunesmith.journal.lease import Lease
 from tunesmith.journal.migrations import migrate
@@ -125,8 +126,10 @@ class SqliteJournal:
 
         Args:
             path: of the journal's file.
-            fresh: what to store if the file's creation was interrupted; None: such a file is refused.
-            take_over: take the lease from an owner on another host, of which it cannot be told from here whether it lives.
+            fresh: what to store if the file's creation was interrupted; None: such a file is refused, and always if trials lie beside it.
+            take_over: take the lease from a process on another host, of which it cannot be told from here whether it lives. Only for
+                one that is gone: if it should live all the same, its next commit on a network disk fails, and it ends. The lease of
+                a live process on this host is refused as ever.
             mode: as in :meth:`create`; ``auto`` also keeps ``network`` where it was written so before.
             clock: as in :meth:`create`.
             detect: as in :meth:`create`.
@@ -143,10 +146,11 @@ class SqliteJournal:
             raise JournalError(f"there is no journal at '{path}'. Give the path of an experiment's own experiment.db.")
 
         def prepare(connection: sqlite3.Connection) -> tuple[Header, Mode]:
-            if fresh is not None and is_empty(connection):
+            if fresh is not None and is_empty(connection) and not has_trials(path):
                 prepare_empty(connection)
                 return replace(fresh, format=FORMAT), mode
             migrate(connection, path, check_file(connection, path))
+            check_records(connection, path)
             header, before = read_header(connection, path)
             return header, "network" if mode == "auto" and before == "network" else mode
 
@@ -166,6 +170,7 @@ class SqliteJournal:
         lease = Lease.acquire(path.with_suffix(".lock"), take_over=take_over)
         connection: sqlite3.Connection | None = None
         try:
+            check_logs(path)
             connection = sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None, check_same_thread=False)
             header, mode = prepare(connection)
             local = mode == "local" or (mode == "auto" and not detect(path))
@@ -178,7 +183,9 @@ class SqliteJournal:
             if is_empty(connection):
                 create_tables(connection, header, "local" if local else "network")
             else:
+                connection.execute("BEGIN IMMEDIATE")
                 write_header(connection, header, "local" if local else "network")
+                connection.execute("COMMIT")
             sync_directory(path.parent)
             store = LocalStore(connection, path) if local else NetworkStore(connection, path, lease, clock)
             return cls(path, header, lease, connection, store)
@@ -225,8 +232,13 @@ class SqliteJournal:
         return seq
 
     def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> Iterator[Record]:
-        """Records with ``seq > after`` that are there when the iteration begins, in order; of one trial if ``trial`` is given (a scan)."""
-        return self._pages.read(after, limit, trial)
+        """Records with ``seq > after`` that are there when the iteration begins, in order; of one trial if ``trial`` is given (a scan).
+
+        Raises:
+            JournalCorrupt: one cannot be read, or (if not of one trial) is missing.
+        """
+        found = self._pages.read(after, limit, trial)
+        return found if trial is not None else unbroken(found, after, limit, self.last, self.path)
 
     def read_columns(self, after: int = 0) -> Iterator[Columns]:
         """The handled reports with ``seq > after``: ``(seq, at, trial, attempt, iteration, keys, values)``, several times faster."""
@@ -279,7 +291,7 @@ class SqliteJournal:
 
     def _reload(self) -> None:
         self._store.flush()
-        self._last = int(self._connection.execute("SELECT coalesce(max(seq), 0) FROM records").fetchone()[0])
+        self._last = last_number(self._connection)
         self._keysets = load_keysets(self._connection)
 
     def _select(self, query: str, arguments: tuple[Any, ...]) -> list[Any]:

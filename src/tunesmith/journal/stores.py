@@ -25,6 +25,7 @@ Rows = list[tuple[Any, ...]]
 
 _RECORD = "INSERT INTO records VALUES (?,?,?,?,?,?,?,?,?,?)"
 _KEYSET = "INSERT INTO keysets VALUES (?,?)"
+_MARK = "UPDATE header SET value = ? WHERE key = 'last'"
 _FEW = 4
 _RECORDS = ["", *(f"INSERT INTO records VALUES {','.join(['(?,?,?,?,?,?,?,?,?,?)'] * count)}" for count in range(1, _FEW + 1))]
 """One statement for a few rows is a transaction of its own: two statements fewer than with BEGIN and COMMIT."""
@@ -35,16 +36,18 @@ def snapshot_path(path: Path) -> Path:
     return path.with_name(path.name + ".snapshot")
 
 
-def _commit(connection: sqlite3.Connection, path: Path, keysets: Rows, rows: Rows) -> None:
-    """One transaction; whatever goes wrong, none of it is left."""
+def _commit(connection: sqlite3.Connection, path: Path, keysets: Rows, rows: Rows, *, marked: bool = False) -> None:
+    """One transaction; whatever goes wrong, none of it is left. ``marked``: the header tells the last record's number."""
     try:
-        if len(rows) <= _FEW and not keysets:
+        if len(rows) <= _FEW and not keysets and not marked:
             connection.execute(_RECORDS[len(rows)], rows[0] if len(rows) == 1 else [cell for row in rows for cell in row])
             return
         connection.execute("BEGIN IMMEDIATE")
         if keysets:
             connection.executemany(_KEYSET, keysets)
         connection.executemany(_RECORD, rows)
+        if marked:
+            connection.execute(_MARK, (str(rows[-1][0]),))
         connection.execute("COMMIT")
     except BaseException as error:
         if connection.in_transaction:
@@ -72,6 +75,7 @@ class LocalStore:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed: OSError | None = None
+        connection.execute("PRAGMA synchronous=NORMAL")  # only now: tables and header are on the disk before anything is built on them
 
     @staticmethod
     def prepare(connection: sqlite3.Connection) -> bool:
@@ -82,7 +86,6 @@ class LocalStore:
             if not error.sqlite_errorname.startswith(("SQLITE_IOERR_SHM", "SQLITE_PROTOCOL")):
                 raise
             return False
-        connection.execute("PRAGMA synchronous=NORMAL")
         return bool(found == "wal")
 
     def write(self, keysets: Rows, rows: Rows, durable: bool) -> None:
@@ -208,7 +211,7 @@ class NetworkStore:
                 f"the experiment in '{self._path.parent}' was taken over by another process while this one was running: nothing more "
                 f"is written here. End this process; the other one has all that was committed."
             )
-        _commit(self._connection, self._path, self._keysets, self._rows)
+        _commit(self._connection, self._path, self._keysets, self._rows, marked=True)
         self._keysets.clear()
         self._rows.clear()
 

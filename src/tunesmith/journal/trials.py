@@ -140,6 +140,8 @@ class TrialBook:
             handler(self, trial, event)
         elif isinstance(event, ev.Suggested):
             trial = self._suggested(event, record.seq)
+        elif isinstance(event, ev.Reopened):
+            trial = self._reopened(event)
         elif isinstance(event, ev.ExperimentStarted):
             self.experiment.begun(event.at, event.wall)
             self.experiment.spec = {**self.experiment.spec, **event.spec}
@@ -192,6 +194,21 @@ class TrialBook:
 
     def _explored(self, trial: TrialInfo, event: ev.Explored) -> None:
         self._queued[trial.number] = event.values
+
+    def _reopened(self, event: ev.Reopened) -> TrialInfo:
+        """A trial that was over goes on."""
+        trial = self._of_old(event)
+        if event.trial not in self._held:
+            self._held[event.trial] = trial
+            trial.record_count += 1
+        self._elsewhere.pop(event.trial, None)
+        self._move(trial, PENDING)
+        trial.go_on(event)
+        return trial
+
+    def _of_old(self, event: ev.Reopened) -> TrialInfo:
+        """The trial as it was when it ended; it may have left memory since."""
+        return self.get(event.trial)
 
     def _ended(self, trial: TrialInfo, event: ev.AttemptEnded) -> None:
         trial.error = event.error

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.core.events import Reported
+from tunesmith.core.events import Reopened, Reported
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Record
 from tunesmith.core.trial import ERROR, PENDING, TERMINATED
@@ -257,6 +257,17 @@ class TrialInfo:
         """Work the newest result out before what it says of its attempt (process, configuration) changes."""
         if self.report is not None:
             _ = self.last_result
+
+    def go_on(self, event: Reopened) -> None:
+        """It is not over after all. What it has reported stays; its newest result is not its last one any more."""
+        self.outcome = self.reason = ""
+        self.error = self.ended_at = None
+        self._resources = event.resources
+        self.checkpoint_id = event.base[0] if event.base is not None else None
+        self.stopped = False
+        if self._row is not None and self._row["done"]:
+            self._row = self._row.copy()  # the one that was handed out stays as it was
+            self._row["done"] = bool(event.metrics.get("done", False))
 
     def stop(self) -> None:
         """The newest result becomes the trial's last."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["config_text", "json_holds", "one_line", "scalars"]
+__all__ = ["JSON_TEXTS", "SCALARS", "by_line", "config_text", "digits", "digits_of", "entries", "json_holds", "one_line", "scalars"]
 
-_SCALARS = frozenset({float, int, str, bool, type(None)})
+SCALARS = frozenset({float, int, str, bool, type(None)})
 
 
 def json_holds(value: Any) -> bool:
@@ -26,6 +27,9 @@ def json_holds(value: Any) -> bool:
 
 def one_line(value: Any) -> str:
     """``value`` as JSON on one line. NaN and infinities are Python's literals; what JSON lacks becomes a number, a list or a string."""
+    simple = JSON_TEXTS.get(type(value))
+    if simple is not None:
+        return simple(value)
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError):  # keys that are no strings; dicts that hold themselves
@@ -42,22 +46,28 @@ def config_text(config: Mapping[str, Any]) -> str:
           "layers": [64, 64]
         }
     """
-    if not config:
-        return "{}"
-    if all(type(key) is str and type(value) in _SCALARS for key, value in config.items()):
-        return f"{{\n  {_BY_LINE.encode(config)[1:-1]}\n}}"
-    entries = ",\n".join(f"  {one_line(str(key))}: {one_line(value)}" for key, value in config.items())
-    return f"{{\n{entries}\n}}"
+    return by_line(entries(config))
+
+
+def entries(config: Mapping[str, Any]) -> list[str]:
+    """The top-level entries of a config as JSON. Joined by ", " they are what :func:`one_line` makes of a config that JSON holds."""
+    return [f"{one_line(str(key))}: {one_line(value)}" for key, value in config.items()] if config else []
+
+
+def by_line(entries: Iterable[str]) -> str:
+    """A JSON object with each of its entries on a line of its own."""
+    lines = ",\n  ".join(entries)
+    return f"{{\n  {lines}\n}}" if lines else "{}"
 
 
 def scalars(row: Mapping[str, Any]) -> dict[str, Any]:
     """What rows of files hold: scalars and strings. The config is written apart; arrays and objects are other loggers' business."""
-    return {key: value for key, value in row.items() if type(value) in _SCALARS}
+    return {key: value for key, value in row.items() if type(value) in SCALARS}
 
 
 def _holds(value: Any) -> bool:
     kind = type(value)
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return True
     if kind is dict:
         return all(type(key) is str and _holds(inner) for key, inner in value.items())
@@ -88,4 +98,36 @@ def _with_string_keys(value: Any, parents: tuple[int, ...]) -> Any:
 
 
 _ENCODER = json.JSONEncoder(default=_plain)
-_BY_LINE = json.JSONEncoder(separators=(",\n  ", ": "))
+_digits: dict[float, str] = {}  # of the newest numbers: to find them takes long, and most are written into more than one file
+_MANY = 4096
+
+
+def digits(number: float) -> str:
+    """``repr(number)``."""
+    return _digits.get(number) or digits_of((number,))[0]
+
+
+def digits_of(numbers: Sequence[float]) -> list[str]:
+    """``repr`` of each."""
+    texts: list[Any] = list(map(_digits.get, numbers))
+    if None in texts:
+        texts = list(map(repr, numbers))
+        if len(_digits) > _MANY:
+            _digits.clear()
+        _digits.update(zip(numbers, texts, strict=True))
+        _digits.pop(0.0, None)  # -0.0 is equal to it
+    return texts
+
+
+def _json_float(number: float) -> str:
+    return digits(number) if math.isfinite(number) else _ENCODER.encode(number)
+
+
+JSON_TEXTS: dict[type, Callable[[Any], str]] = {
+    float: _json_float,
+    int: repr,
+    str: _ENCODER.encode,
+    bool: {True: "true", False: "false"}.__getitem__,
+    type(None): {None: "null"}.__getitem__,
+}
+"""What the encoder makes of scalars and strings; far quicker than asking it for one at a time."""

@@ -8,10 +8,10 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
-from tunesmith.core.flat import unflatten
-from tunesmith.logger.encode import one_line, scalars
+from tunesmith.logger.encode import SCALARS, one_line, scalars
+from tunesmith.logger.layout import Layout, csv_layout, csv_line, json_layout
 from tunesmith.secrets import redact
 
 __all__ = ["CsvFile", "FilePool", "JsonLinesFile", "RowFile", "replace", "write_new"]
@@ -59,11 +59,14 @@ class RowFile:
     are all given or rewritten.
     """
 
+    _layout_of: ClassVar[Callable[[tuple[str, ...]], Layout]]
+
     def __init__(self, path: str, pool: FilePool) -> None:
         self.path = path
         self._pool = pool
         self._rows: list[Any] = []
         self._begun = False
+        self._forget()
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take one row."""
@@ -102,9 +105,10 @@ class RowFile:
 
     def rewrite(self, rows: Iterable[Mapping[str, Any]], told: Iterable[Mapping[str, Any]] = ()) -> None:
         """Make the file hold exactly ``rows``, as if all of ``told`` had been added and some taken back; rows that waited are forgotten."""
-        self._rows = [self._entry(row) for row in rows]
         self._begun = False
+        self._forget()
         self._foresee(told)
+        self._rows = [self._entry(row) for row in rows]
         self._replace(self._take())
 
     def keep(self, count: int) -> bool:
@@ -128,6 +132,33 @@ class RowFile:
         self._pool.close(self.path)
         replace(self.path, data)
         self._begun = True
+
+    def _pieces(self, row: Mapping[str, Any]) -> list[str]:
+        """The scalars of a row as its layout has them. (Arrays and objects are other loggers' business.)"""
+        layout, before = self._layout, self._before
+        keys = tuple(row)
+        if keys != layout.keys:
+            layout = self._layout_of(keys)
+            before = layout.newest
+        values = list(row.values())
+        if layout.config is not None:
+            del values[layout.config]
+        try:
+            self._before = before = layout.fill(values, before)
+        except KeyError:
+            return self._pieces({key: value for key, value in row.items() if key == "config" or type(value) in SCALARS})
+        if layout is not self._layout:
+            self._layout = layout
+            self._arrange()
+        return before[1]
+
+    def _forget(self) -> None:
+        """As if there had been no row."""
+        self._layout = self._layout_of(())
+        self._before = self._layout.newest
+
+    def _arrange(self) -> None:
+        """Rows have another layout from now on."""
 
     def _continue(self, text: str) -> None:
         """Learn from what the file holds."""
@@ -154,27 +185,28 @@ class JsonLinesFile(RowFile):
         drawn: paths of the configuration that were drawn: what lies there is no secret.
     """
 
+    _layout_of = staticmethod(json_layout)
+
     def __init__(self, path: str, pool: FilePool, drawn: Container[str] = ()) -> None:
         super().__init__(path, pool)
         self._drawn = drawn
         self._config: Any = None
         self._tail = "}\n"
 
-    def use(self, config: Any, redacted: Any) -> None:
-        """Rows to come have this very object as their config (all rows of a trial do, until an exploit): encode it once."""
+    def use(self, config: Any, text: str) -> None:
+        """Rows to come have this very object as their config (all rows of a trial do, until an exploit): ``text`` is its JSON."""
         self._config = config
-        self._tail = f', "config": {one_line(redacted)}}}\n'
+        self._tail = f', "config": {text}}}\n'
 
     def _entry(self, row: Mapping[str, Any]) -> str:
-        config = row.get("config")
+        pieces = self._pieces(row)
+        layout = self._layout
+        config = None if layout.config is None else row["config"]
         if config is not self._config:
-            self.use(config, redact(config, self._drawn))
-        flat = scalars(row)
-        for key in flat:
-            if "/" in key:
-                flat = unflatten(flat)
-                break
-        return one_line(flat)[:-1] + self._tail if flat else "{" + self._tail.removeprefix(", ")
+            self.use(config, one_line(redact(config, self._drawn)))
+        if layout.order is not None:
+            pieces = [pieces[place] for place in layout.order]
+        return f"{''.join(pieces)}{layout.end}{self._tail}" if pieces else "{" + self._tail.removeprefix(", ")
 
     def _encode(self, rows: list[str]) -> str:
         return "".join(rows)
@@ -187,66 +219,69 @@ class JsonLinesFile(RowFile):
 class CsvFile(RowFile):
     """A table with flat ("/"-joined) columns in the order in which they first came up; a late column widens the whole table."""
 
+    _layout_of = staticmethod(csv_layout)
+
     def __init__(self, path: str, pool: FilePool) -> None:
         super().__init__(path, pool)
+        self._width = 0  # columns on disk
+
+    def _forget(self) -> None:
+        super()._forget()
         self.columns: dict[str, None] = {}
+        self._order: list[int] | None = None
 
     def _foresee(self, told: Iterable[Mapping[str, Any]]) -> None:
-        self.columns = {}
         for row in told:
             self.columns.update(dict.fromkeys(scalars(row)))
 
     def _first(self, count: int, text: str) -> str | None:
         rows = list(csv.reader(io.StringIO(text, newline="")))[: count + 1]
-        return _csv_text(rows) if len(rows) > count else None
+        return "".join(map(csv_line, rows)) if len(rows) > count else None
 
     def _continue(self, text: str) -> None:
         self.columns = dict.fromkeys(next(csv.reader(io.StringIO(text, newline=""))))
+        self._width = len(self.columns)
 
-    def _entry(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        return scalars(row)
+    def _entry(self, row: Mapping[str, Any]) -> list[str]:
+        cells = self._pieces(row)
+        if self._order is None:
+            return cells
+        cells = [*cells, ""]
+        return [cells[place] for place in self._order]
 
-    def _encode(self, rows: list[dict[str, Any]]) -> str:
-        columns = self.columns
-        known = len(columns)
-        for row in rows:
-            if row.keys() != columns.keys():
-                columns.update(dict.fromkeys(row))
-        if self._begun and len(columns) > known:
-            self._widen(known)
-        names = tuple(columns)
-        text = _csv_text([[row.get(name) for name in names] for row in rows])
-        return text if self._begun else _header(names) + text
+    def _arrange(self) -> None:
+        names = self._layout.names
+        self.columns.update(dict.fromkeys(names))
+        if tuple(self.columns) == names:
+            self._order = None
+        else:
+            places = {name: place for place, name in enumerate(names)}
+            self._order = [places.get(name, -1) for name in self.columns]  # -1: it is blank
 
-    def _widen(self, known: int) -> None:
-        """Give the table on disk the columns that are new since it had ``known``."""
+    def _encode(self, rows: list[list[str]]) -> str:
+        width = len(self.columns)
+        if self._begun and width > self._width:
+            self._widen()
+        self._width = width
+        text = "".join([_joined(cells if len(cells) == width else [*cells, *[""] * (width - len(cells))]) for cells in rows])
+        return text if self._begun else _header(tuple(self.columns)) + text
+
+    def _widen(self) -> None:
+        """Give the table on disk the columns that it lacks."""
         self._pool.close(self.path)
         with open(self.path, newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))[1:]
-        blanks = [""] * (len(self.columns) - known)
-        text = _header(tuple(self.columns)) + _csv_text([[*row, *blanks] for row in rows])
+        blanks = [""] * (len(self.columns) - self._width)
+        text = _header(tuple(self.columns)) + "".join([csv_line([*row, *blanks]) for row in rows])
         replace(self.path, text.encode("utf-8", "backslashreplace"))
 
 
-@lru_cache(maxsize=64)
-def _header(names: tuple[str, ...]) -> str:
-    return _csv_text([list(names)])
+def _joined(cells: list[str]) -> str:
+    text = ",".join(cells)
+    return f"{text}\r\n" if text else csv_line(cells)  # which writes a blank that is alone as ""
 
 
-class _Echo:
-    """A file for ``csv.writer`` that gives back what is written to it."""
-
-    @staticmethod
-    def write(text: str) -> str:
-        return text
-
-
-_row_text: Callable[[list[Any]], str] = csv.writer(_Echo).writerow  # it returns what ``write`` does
-"""With the writer's own line ends: with others it would not quote a carriage return."""
-
-
-def _csv_text(rows: list[list[Any]]) -> str:
-    return "".join(map(_row_text, rows))
+_header = lru_cache(maxsize=64)(csv_line)
 
 
 def write_new(path: str, data: bytes) -> None:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.journal.tags import is_scalar
-from tunesmith.logger.encode import config_text, json_holds
+from tunesmith.logger.encode import by_line, entries, json_holds, one_line
 from tunesmith.logger.files import replace, write_new
 
 if TYPE_CHECKING:
@@ -23,21 +23,31 @@ def drawn_paths(trial: TrialInfo) -> frozenset[str]:
 
     An option that is a dict or a list is not among them: it was chosen as a whole, and constants in it may be secrets.
     """
-    return frozenset(path for path, value in trial.evaluated_params.items() if is_scalar(value))
+    return frozenset([path for path, value in trial.evaluated_params.items() if is_scalar(value)])
 
 
-def write_params(directory: str, config: dict[str, Any], described: bool = False) -> None:
+def write_params(directory: str, config: dict[str, Any], described: bool = False) -> str:
     """Write ``config`` (without secrets) into a trial's directory, which is made if needed.
 
     Args:
         described: the config is the journal's description, with names in place of what JSON cannot hold. It gives way to files that
             were written from the real one.
+
+    Returns:
+        The config as JSON on one line.
     """
     if described and os.path.exists(f"{directory}/params.pkl"):
-        return
-    write_new(f"{directory}/params.json", config_text(config).encode("utf-8", "backslashreplace"))
-    if described or json_holds(config):
-        return
+        return one_line(config)
+    texts = entries(config)
+    write_new(f"{directory}/params.json", by_line(texts).encode("utf-8", "backslashreplace"))
+    if json_holds(config):
+        return f"{{{', '.join(texts)}}}"
+    if not described:
+        _pickle(directory, config)
+    return one_line(config)
+
+
+def _pickle(directory: str, config: dict[str, Any]) -> None:
     import cloudpickle
 
     try:

@@ -121,9 +121,9 @@ class JsonLoggerCallback(_RowLogger[JsonLinesFile]):
 
     def log_trial_start(self, trial: TrialInfo) -> None:
         config = redact(trial.config, drawn_paths(trial))
-        write_params(trial.path, config, self._described)
+        text = write_params(trial.path, config, self._described)
         super().log_trial_start(trial)
-        self._files[trial.number][0].use(trial.config, config)
+        self._files[trial.number][0].use(trial.config, text)
 
     def _new(self, trial: TrialInfo) -> JsonLinesFile:
         return JsonLinesFile(f"{trial.path}/{self.file_name}", self._pool, drawn_paths(trial))

@@ -140,19 +140,32 @@ class Board:
         elif type(event) is ev.CapacityChanged:
             self._totals, self._out = event.totals, event.out
         elif type(event) is ev.ExperimentStarted:
-            self._begin(event)
+            self._begin(event.at)
+        elif type(event) is ev.Reopened:
+            self._go_on(event)
         for decision in decisions:
             self._decided(decision, event.at)
         for over in ended:
             if over is not None:
                 self._over(over)
 
-    def _begin(self, event: ev.ExperimentStarted) -> None:
-        spec, options = event.spec, self.options
-        self._begun, self._ended, self._ending, self._until = event.at, 0, "", None
+    def _begin(self, at: float) -> None:
+        spec, options = self._trials.experiment.spec, self.options
+        self._begun, self._ended, self._ending, self._until = at, 0, "", None
         self._holding.clear()
         self._metrics = (options.metric,) if options.metric else tuple(spec.get("metrics") or ())
         self._mode = options.mode or next(iter(spec.get("modes") or ()), "max")
+
+    def _go_on(self, event: ev.Reopened) -> None:
+        """A trial that was over is not: what is kept of ended ones is without it."""
+        trial_id = self._id(event.trial)
+        self._kept = [one for one in self._kept if one[2].trial_id != trial_id]
+        self._failed = deque((one for one in self._failed if one[0] != trial_id), self._failed.maxlen)
+        if self._champion is not None and self._champion[1] == event.trial:
+            rest = [(key, row) for _, _, row in self._kept if (key := self._rank(row.metrics)) is not None]
+            best = min(rest, key=lambda one: one[0], default=None)
+            self._champion = (best[0], int(best[1].trial_id.rpartition("_")[2]), best[1]) if best is not None else None
+        self._leader.put(event.trial, self._rank(event.metrics))
 
     def _decided(self, decision: Decision, at: float) -> None:
         do, number = decision.do, decision.trial
@@ -175,7 +188,7 @@ class Board:
         self._ended += 1
         self._holding.pop(trial.number, None)
         self._leader.put(trial.number, None)
-        row, key = row_of(trial), self._rank(trial.metrics)
+        row, key = row_of(trial), self._rank(trial.metrics, trial.outcome)
         if key is not None and (self._champion is None or (key, trial.number) < self._champion[:2]):
             self._champion = (key, trial.number, row)
         if trial.status == ERROR:
@@ -253,8 +266,8 @@ class Board:
                 return row_of(live)
         return None if champion is None else _copy(champion[2])
 
-    def _rank(self, metrics: Mapping[str, Any]) -> float | None:
-        return rank(metrics.get(self._metrics[0]), self._mode) if self._metrics else None
+    def _rank(self, metrics: Mapping[str, Any], outcome: str = "") -> float | None:
+        return rank(metrics.get(self._metrics[0]), self._mode, outcome) if self._metrics else None
 
     def _id(self, number: int) -> str:
         return trial_id_of(self._header, number)
@@ -272,13 +285,20 @@ class _Trials(TrialBook):
         return super()._suggested(event, seq)
 
     def _move(self, trial: TrialInfo, status: str) -> None:
-        self.by_status[trial.status].pop(trial.number, None)
+        self.by_status.get(trial.status, {}).pop(trial.number, None)
         if status in self.by_status:
             self.by_status[status][trial.number] = None
         super()._move(trial, status)
 
     def _retire(self, trial: TrialInfo) -> None:
         del self._held[trial.number]
+
+    def _of_old(self, event: ev.Reopened) -> TrialInfo:
+        trial = TrialInfo(self.experiment, event.trial, event.values, resources=event.resources)
+        trial.status = ERROR if event.why == "errored" else TERMINATED
+        if event.iteration:
+            trial.report = ev.Reported(event.trial, event.attempt - 1, event.iteration, event.metrics, at=event.at)
+        return trial
 
 
 def row_of(trial: TrialInfo) -> Row:

@@ -11,9 +11,19 @@ __all__ = ["Leader", "rank"]
 _Entry = tuple[float, int, int]
 
 
-def rank(value: Any, mode: str) -> float | None:
-    """A number by which the best comes first; None for what is no finite number."""
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
+def rank(value: Any, mode: str, outcome: str = "") -> float | None:
+    """A number by which the best comes first; None for what is no finite number, and for what an infeasible trial reported.
+
+    Args:
+        value: of the metric.
+        mode: "max", else the lowest is the best.
+        outcome: how the trial ended; "": it has not.
+
+    Example:
+        >>> rank(0.9, "max"), rank(0.9, "min"), rank(float("nan"), "min"), rank(0.9, "max", "infeasible")
+        (-0.9, 0.9, None, None)
+    """
+    if outcome == "infeasible" or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return -value if mode == "max" else value
 

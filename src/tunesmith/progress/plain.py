@@ -13,14 +13,23 @@ from typing import Any, TextIO
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
 from tunesmith.core.ports import Header, Record
-from tunesmith.core.trial import ERROR
+from tunesmith.core.trial import ERROR, TERMINATED
 from tunesmith.failures import FailureLog
 from tunesmith.journal.trials import trial_id_of
 from tunesmith.progress.text import duration, numbers, pairs, plural
 
 __all__ = ["PlainReporter"]
 
-_WHAT = {"started": "started", "ended": "ended", "failed": "failed", "retried": "to be tried again", "reported": "reported"}
+_WHAT = {
+    "started": "started", "ended": "ended", "failed": "failed", "retried": "to be tried again", "reported": "reported", "reopened": "to go on",
+}  # fmt: skip
+
+_AGAIN = {
+    "errored": "after its failure",
+    "criterion": "as the stop criterion was raised",
+    "bound": "as the scheduler's bound was raised",
+    "budget": "as the time budget was raised",
+}
 
 
 _COUNT_S = 5.0
@@ -79,6 +88,7 @@ class PlainReporter:
         self._verbose, self._clock, self._limit = verbose, clock, lines_per_s
         self._pictured = pictured and verbose < 2
         self._spec: dict[str, Any] = {}
+        self._changes: dict[str, Any] = {}
         self._live: dict[int, _Live] = {}
         self._best: _Best | None = None
         self._failures = FailureLog()
@@ -110,6 +120,8 @@ class PlainReporter:
             if record.handled:
                 event = record.event
                 self._at = event.at
+                if type(event) is ev.ExperimentStarted:  # its first line shows what it goes on with
+                    self._changes = {k: v for r in records if type(r.event) is ev.SpecChanged for k, v in r.event.changes.items()}
                 handler = _EVENTS.get(type(event))
                 if handler is not None:
                     handler(self, event)
@@ -138,11 +150,12 @@ class PlainReporter:
     # -- events ----------------------------------------------------------------------------------------------------------
 
     def _begun(self, event: ev.ExperimentStarted) -> None:
-        self._spec = event.spec
+        before = {**self._spec, **event.spec}
+        self._spec = {**before, **self._changes}
         if self._muted:
             return
         self._open = True
-        spec = event.spec
+        spec = self._spec
         samples = spec.get("num_samples")
         parts = [
             plural(samples, "trial") if samples is not None else "trials without a limit",
@@ -152,10 +165,22 @@ class PlainReporter:
         ]
         verb = "goes on" if event.session else "begins"
         self._print(f"{self._header.name} {verb}: {', '.join(parts)}")
+        if self._changes:
+            self._print(f"changed since: {', '.join(_change(key, before.get(key), value) for key, value in self._changes.items())}")
         self._print(f"files: {self._path}")
 
     def _suggested(self, event: ev.Suggested) -> None:
         self._live[event.trial] = _Live(event.values)
+
+    def _changed(self, event: ev.SpecChanged) -> None:
+        self._spec = {**self._spec, **event.changes}
+
+    def _reopened(self, event: ev.Reopened) -> None:
+        self._live[event.trial] = _Live(event.values, None, event.iteration, event.metrics)
+        status = ERROR if event.why == "errored" else TERMINATED
+        self._counts[status] = self._counts.get(status, 0) - 1
+        if self._may("reopened"):
+            self._print(f"trial {self._id(event.trial)} goes on {_AGAIN[event.why]}")
 
     def _started(self, event: ev.AttemptStarted) -> None:
         live = self._live.get(event.trial)
@@ -206,6 +231,10 @@ class PlainReporter:
         if decision.do == "finish":
             self._finish = decision.reason
             return
+        if decision.do == "drop":
+            if self._verbose > 2 and self._may("decided"):
+                self._print(f"checkpoints deleted: {decision.reason}: {', '.join(decision.data['checkpoints'])}")
+            return
         self._halted = True
         self._until = decision.data.get("until")
         text = f"{self._header.name} is stopping: {decision.reason}"
@@ -225,7 +254,7 @@ class PlainReporter:
         live = self._live.pop(trial, None) or _Live({})
         status, outcome = decision.data["status"], decision.data.get("outcome", "")
         self._counts[status] = self._counts.get(status, 0) + 1
-        best = self._is_best(trial, live)
+        best = outcome != "infeasible" and self._is_best(trial, live)
         if status == ERROR:
             if self._may("failed"):
                 self._print(f"trial {self._id(trial)} failed{_after(live)}: {decision.reason}")
@@ -256,7 +285,7 @@ class PlainReporter:
     def _summary(self) -> Iterable[str]:
         for trial, live in self._live.items():
             self._is_best(trial, live)
-        counts = [f"{count} {status}" for status, count in sorted(self._counts.items(), reverse=True)]
+        counts = [f"{count} {status}" for status, count in sorted(self._counts.items(), reverse=True) if count]
         if self._live:
             counts.append(f"{len(self._live)} unfinished")
         total = sum(self._counts.values()) + len(self._live)
@@ -316,13 +345,20 @@ class PlainReporter:
         return self._show(values) if self._show is not None else values
 
 
+def _change(key: str, before: Any, now: Any) -> str:
+    scalar = (bool, int, float, str, type(None))
+    return f"{key} {before} -> {now}" if isinstance(before, scalar) and isinstance(now, scalar) else key
+
+
 def _after(live: _Live) -> str:
     return f" after {plural(live.iteration, 'iteration')}" if live.iteration else ""
 
 
 _EVENTS: dict[type, Callable[[PlainReporter, Any], None]] = {
     ev.ExperimentStarted: PlainReporter._begun,
+    ev.SpecChanged: PlainReporter._changed,
     ev.Suggested: PlainReporter._suggested,
+    ev.Reopened: PlainReporter._reopened,
     ev.AttemptStarted: PlainReporter._started,
     ev.Reported: PlainReporter._reported,
     ev.CheckpointSaved: PlainReporter._saved,

@@ -202,7 +202,8 @@ class TuneReporterBase(ProgressReporter):
         name = known[0].experiment.header.name if known else ""
         picture = Picture(name, counts, self._total, over, metrics=(self._metric,) if self._metric else ())
         if self._metric:
-            picture.best = best_of(rows, self._metric, self._mode or "max")
+            feasible = [row_of(trial) for trial in known if trial.outcome != "infeasible"]
+            picture.best = best_of(feasible, self._metric, self._mode or "max")
         picture.rows = rows[: self.options.max_progress_rows]
         picture.failed = [(trial.trial_id, trial.reason) for trial in known if trial.status == ERROR][: self.options.max_error_rows]
         return picture

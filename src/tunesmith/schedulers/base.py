@@ -7,6 +7,7 @@ read-only views of trials and never calls back; what it wants done it returns.
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from tunesmith.errors import SpecError
 __all__ = ["Scheduler", "SchedulerCapabilities", "TrialScheduler"]
 
 Answer = str | Decision | Iterable[Decision] | None
+_NONE = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class Scheduler:
         metric: what to rank by; None: the run's.
         mode: "min" or "max"; None: the run's.
 
+    Attributes:
+        changeable: names of constructor arguments that a resume may give another value, such as ``("max_t",)``. Any other that
+            differs is refused: what was decided before would mean something else.
+
     Raises:
         SpecError: a mode that is neither "min" nor "max".
 
@@ -62,6 +68,7 @@ class Scheduler:
     STOP: ClassVar[str] = "STOP"
     NOOP: ClassVar[str] = "NOOP"
     capabilities: ClassVar[SchedulerCapabilities] = SchedulerCapabilities()
+    changeable: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, metric: str | None = None, mode: str | None = None) -> None:
         if mode is not None and mode not in ("min", "max"):
@@ -80,6 +87,37 @@ class Scheduler:
         self.metric = self.metric or metric
         self.mode = self.mode or mode
         return True
+
+    def options(self) -> dict[str, Any]:
+        """Its constructor's arguments as far as they are JSON scalars: name -> value, metric and mode left out. Recorded, and compared when
+        the experiment is resumed.
+
+        Read from the attributes of the same names (or with "_" before them) before the run; override it if yours are called otherwise.
+
+        Example:
+            >>> class Patient(Scheduler):
+            ...     def __init__(self, metric=None, mode=None, patience=3):
+            ...         super().__init__(metric, mode)
+            ...         self.patience = patience
+            >>> Patient(patience=5).options()
+            {'patience': 5}
+        """
+        found = {}
+        for name in inspect.signature(type(self).__init__).parameters:
+            value = getattr(self, name, getattr(self, f"_{name}", _NONE))
+            if name not in ("self", "metric", "mode") and isinstance(value, bool | int | float | str | None):
+                found[name] = value
+        return found
+
+    def change(self, options: Mapping[str, Any]) -> None:
+        """Take over recorded options: those that the experiment began with, before :meth:`start`, and later what a resume changes.
+
+        So a replay decides as it was decided then, whatever the script says now. Sets the attributes that ``changeable`` names; override
+        it if more follows from them (a rung system's rungs).
+        """
+        for name in self.changeable:
+            if name in options:
+                setattr(self, name, options[name])
 
     def start(self, settings: Settings) -> None:
         """Called once, before any trial; ``self.rng`` is ready from here on."""
@@ -107,6 +145,12 @@ class Scheduler:
         """A trial is over (not called between attempts). Decisions about other trials may be returned."""
         return None
 
+    def on_trial_reopen(self, trial: TrialView) -> None:
+        """A trial that was over (``on_trial_end`` has been called) goes on in a new session: its bound was raised, or it had failed.
+
+        What it reports next is beyond what was shown of it before, as after any rewind.
+        """
+
     def choose(self, runnable: Runnable) -> TrialView | None:
         """The trial to start or resume next, or None: rather draw a new one."""
         return runnable.pending[0] if runnable.pending else runnable.first_paused()
@@ -120,9 +164,14 @@ class Scheduler:
     # -- decisions -------------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def stop(reason: str, trial: int | None = None) -> Decision:
-        """End a trial (the one in hand, or number ``trial``)."""
-        return Decision("stop", trial, reason)
+    def stop(reason: str, trial: int | None = None, *, bound: tuple[str, float] | None = None) -> Decision:
+        """End a trial (the one in hand, or number ``trial``).
+
+        Args:
+            bound: the option that it has reached, and its value, as in ``("max_t", 100)``: not a loser, so it goes on if a resume
+                raises that option.
+        """
+        return Decision("stop", trial, reason, {"by": "bound", "bound": list(bound)} if bound is not None else {})
 
     @staticmethod
     def pause(reason: str, trial: int | None = None) -> Decision:

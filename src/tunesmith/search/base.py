@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tunesmith.core.rng import stream
@@ -47,10 +47,17 @@ class SearcherCapabilities:
 
 @dataclass(slots=True)
 class Proposal:
-    """A configuration to try: values by name (see :class:`tunesmith.space.Space`), and who proposed it, for people ("random")."""
+    """A configuration to try.
+
+    Args:
+        values: by name, see :class:`tunesmith.space.Space`.
+        source: who proposed it, for people ("random").
+        drawn: names of values that the searcher had left open.
+    """
 
     values: dict[str, Any]
     source: str = ""
+    drawn: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +176,28 @@ class Searcher:
             given = space.values_from(config, strict=False)
             values = space.complete(given, stream(self.__seed, f"complete {attempt}", trial))
             if space.broken_constraint(values) is None:
-                return Proposal(values, name)
+                return Proposal(values, name, frozenset(values) - frozenset(given))
             self.on_trial_complete(trial_id, error=True)
         return Exhausted(f"{name}: {_REFUSALS} suggestions in a row broke a constraint of the space")
 
     def on_replayed(self, trial: int, trial_id: str, values: Mapping[str, Any]) -> None:
-        """After a resume: an earlier session proposed this. Remember it as if :meth:`propose` had just returned it; results follow."""
+        """After a resume: an earlier session proposed this. Remember it as if :meth:`propose` had just returned it; results follow.
+
+        Override it if suggestions are costly, or depend on more than the seed and what the searcher is told. Until then :meth:`suggest` is
+        called again, once for each trial and in the same order between the same results; where its answer is not what was tried, the
+        trial is completed at once (``error=True``) and one line says so. A searcher that overrides :meth:`propose` is not asked again.
+        """
+        if type(self).propose is Searcher.propose:
+            self.propose(trial, trial_id)
+
+    def begin_version(self, first: int, inside: Sequence[Mapping[str, Any]]) -> None:
+        """The experiment has had another space before: called after :meth:`bind`, at each resume since the change.
+
+        Args:
+            first: number of the first trial that is drawn from the present space; all before were drawn from others.
+            inside: values of those before that the present space has, too, in order. They come through :meth:`on_replayed` as well; this is
+                for searchers that count what has been tried.
+        """
 
     def total_samples(self, num_samples: int | None) -> int | None:
         """How many trials ``num_samples`` makes; None: no end. Only searchers that walk a grid make more of them."""

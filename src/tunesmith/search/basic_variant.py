@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import bisect
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tunesmith.core.rng import stream
@@ -19,7 +21,8 @@ class BasicVariantGenerator(Searcher):
     """Walks through the grid again and again, and draws all else at random, anew at each of its points.
 
     Trial n's configuration depends on the seed and n only: not on the order of requests, results, or the number of workers. Trials
-    go through the grid with the alphabetically first path varying fastest. ``num_samples`` passes over the whole grid are made.
+    go through the grid with the alphabetically first path varying fastest. ``num_samples`` passes over the whole grid are made. If a resume
+    brings another space, earlier trials count where they lie inside: each point of the new grid is tried as often as it was not yet.
 
     Args:
         points_to_evaluate: configurations, whole or partial, to try first. Each takes the place of one sample: what it leaves out is
@@ -66,6 +69,7 @@ class BasicVariantGenerator(Searcher):
         self._bound: Space | None = None
         self._seed = 0
         self._limit: int | None = None
+        self._rest: _Rest | None = None
 
     def set_search_properties(
         self, metric: str | list[str] | None, mode: str | list[str] | None, config: dict[str, Any], **spec: Any
@@ -110,13 +114,38 @@ class BasicVariantGenerator(Searcher):
             raise refusal
         return cells
 
+    def begin_version(self, first: int, inside: Sequence[Mapping[str, Any]]) -> None:
+        """Leave out what has been tried: of the points, and of the passes over the grid."""
+        space, covered = self._space, Counter[int]()
+        points = [(number, cell) for number, fixed in enumerate(self._fixed) for cell in range(space.grid_count(fixed))]
+        for values in inside:
+            tried = next((unit for unit in points if space.grid_point(values, self._fixed[unit[0]]) == unit[1]), None)
+            if tried is not None:
+                points.remove(tried)
+            elif (cell := space.grid_point(values)) is not None and space.has_grid:
+                covered[cell] += 1
+        cells = range(self._pass_size()) if self._cells is None else self._cells
+        begun = max(covered.values(), default=0)
+        left = [(number, cell) for number in range(begun) for cell in cells if covered[cell] <= number]
+        self._rest = _Rest(first, points, covered, left, begun)
+
     def total_samples(self, num_samples: int | None) -> int | None:
-        """Trials of ``num_samples`` passes over the grid, points included; None (until a limit): no end, but a pure grid ends after one."""
+        """Trials of ``num_samples`` passes over the grid, points included; None (until a limit): no end, but a pure grid ends after one.
+
+        After a change of the space: those before it, and what is left. Without a grid ``num_samples`` counts all.
+        """
         pure = self._space.is_grid_only
         if num_samples is None and not pure:
             return None
         passes = max(0, (1 if num_samples is None else num_samples) - len(self._fixed))
-        total = (self._ends[-1] if self._ends else 0) + passes * self._pass_size()
+        rest = self._rest
+        if rest is None:
+            total = (self._ends[-1] if self._ends else 0) + passes * self._pass_size()
+        elif self._space.has_grid:
+            tried = sum(min(passes, times) for times in rest.covered.values())
+            total = rest.first + len(rest.points) + passes * self._pass_size() - tried
+        else:
+            total = max(num_samples or 0, rest.first + len(rest.points))
         if pure:
             self._limit = total  # further trials could only repeat it
         return total
@@ -127,7 +156,10 @@ class BasicVariantGenerator(Searcher):
     def propose(self, trial: int, trial_id: str) -> Proposal | Exhausted | None:
         del trial_id
         if self._limit is not None and trial >= self._limit:
-            return Exhausted(f"all {self._limit} points of the grid have been proposed, and nothing else in the space varies")
+            points = self._limit if self._rest is None else self._pass_size()
+            return Exhausted(f"all {points} points of the grid have been proposed, and nothing else in the space varies")
+        if self._rest is not None:
+            return self._propose_rest(trial, self._rest)
         if trial == 0 and self._first is not None:
             first, self._first = self._first, None
             return first
@@ -138,6 +170,20 @@ class BasicVariantGenerator(Searcher):
         sample, cell = divmod(trial - given, self._pass_size())
         if self._cells is not None:
             cell = self._cells[cell]
+        return self._draw(trial, sample + len(self._fixed), cell, None)
+
+    def _propose_rest(self, trial: int, rest: _Rest) -> Proposal:
+        index = trial - rest.first
+        if index < len(rest.points):
+            number, cell = rest.points[index]
+            return self._draw(trial, number, cell, self._fixed[number])
+        index -= len(rest.points)
+        if index < len(rest.begun):
+            sample, cell = rest.begun[index]
+        else:
+            sample, cell = divmod(index - len(rest.begun), self._pass_size())
+            sample += rest.passes
+            cell = cell if self._cells is None else self._cells[cell]
         return self._draw(trial, sample + len(self._fixed), cell, None)
 
     def get_state(self) -> dict[str, Any]:
@@ -155,6 +201,24 @@ class BasicVariantGenerator(Searcher):
         if fixed is not None:
             return Proposal(values, f"point {sample}")
         return Proposal(values, "grid" if self._space.is_grid_only else "random")
+
+
+@dataclass(slots=True)
+class _Rest:
+    """What is left to try since the space changed.
+
+    Args:
+        first: number of the first trial of the present space.
+        points: number and point of the grid of those of ``points_to_evaluate`` that were not tried.
+        covered: how often each point of the grid was tried.
+        begun: pass and point of the grid of what is left of the passes that were begun; ``passes``: how many these are.
+    """
+
+    first: int
+    points: list[tuple[int, int]]
+    covered: Counter[int]
+    begun: list[tuple[int, int]]
+    passes: int
 
 
 def _seed_of(random_state: Any) -> int | None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
 from tunesmith.blame import describe_exception
-from tunesmith.core.events import AttemptEnded, Reported, SearchExhausted, Suggested
+from tunesmith.core.commands import Suggest
+from tunesmith.core.events import AttemptEnded, ExperimentStarted, Reported, SearchExhausted, Suggested
 from tunesmith.core.ports import Record
 from tunesmith.errors import TuneError, UserCodeError
 from tunesmith.search.base import Exhausted, Proposal, Searcher
 from tunesmith.space import Space
+from tunesmith.space.domains import same
 
-__all__ = ["SearchHost"]
+__all__ = ["Earlier", "SearchHost"]
+
+_log = logging.getLogger("tunesmith")
 
 IDLE_ASKS = 100
 """So often a searcher may answer "nothing now" while no trial is under way, before it counts as exhausted."""
@@ -24,6 +30,25 @@ _GOOD_ENDS = frozenset({"finished", "stopped"})
 _CLOSE_S = 1.0
 
 Prepare = Callable[[int, dict[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class Earlier:
+    """What earlier sessions proposed.
+
+    Args:
+        values: trial -> its values in the present space; None: it lies outside.
+        sessions: trial -> number of the session that proposed it.
+        first: number of the first trial of the present version of the space; 0: there has been no other.
+    """
+
+    values: dict[int, dict[str, Any] | None] = field(default_factory=dict)
+    sessions: dict[int, int] = field(default_factory=dict)
+    first: int = 0
+
+    def inside(self) -> list[dict[str, Any]]:
+        """Those from before :attr:`first` that the present space has, too."""
+        return [values for trial in range(self.first) if (values := self.values[trial]) is not None]
 
 
 class SearchHost:
@@ -40,6 +65,7 @@ class SearchHost:
         prepare: called on the loop's thread for each suggestion with trial number and values; returns further fields of ``Suggested``
             (``resources``, ``name``, ``dirname``).
         wake: called from the searcher's thread when answers are ready for :meth:`poll`.
+        earlier: of the sessions whose records :meth:`replay` is given.
 
     Raises:
         SpecError: the searcher cannot work on this space.
@@ -66,8 +92,12 @@ class SearchHost:
         trial_id: Callable[[int], str],
         prepare: Prepare | None = None,
         wake: Callable[[], None] = lambda: None,
+        earlier: Earlier | None = None,
     ) -> None:
         searcher.bind(space, _one_or_list(metrics), _one_or_list(modes), seed)
+        self._earlier = earlier or Earlier()
+        if self._earlier.first:
+            searcher.begin_version(self._earlier.first, self._earlier.inside())
         self._searcher = searcher
         self._name = type(searcher).__name__
         self._trial_id = trial_id
@@ -76,11 +106,16 @@ class SearchHost:
         self._limit = searcher.max_concurrent or 0
         self._wants_results = _overrides(searcher, "on_trial_result")
         self._wants_ends = _overrides(searcher, "on_trial_complete") or _overrides(searcher, "on_trial_failed")
+        # One that only suggests is asked again what it was asked, in the same places.
+        self._asks_again = not (_overrides(searcher, "on_replayed") or _overrides(searcher, "propose"))
         # Nothing that happens to trials matters to a searcher without hooks whose answers are always there.
-        hooks = self._wants_results or self._wants_ends or _overrides(searcher, "on_replayed")
+        hooks = self._wants_results or self._wants_ends or self._asks_again or _overrides(searcher, "on_replayed")
         self._follows = hooks or self._limit > 0 or not searcher.capabilities.cheap
-        # The next four belong to the thread that calls the searcher.
+        self._session = -1  # whose records are replayed
+        # The next six belong to the thread that calls the searcher.
         self._wanted: deque[int] = deque()
+        self._again: dict[int, bool] = {}  # trials of earlier sessions that it was asked for again: whether it has answered
+        self._differed = False
         self._live: dict[int, dict[str, Any] | None] = {}
         self._ended = ""
         self._idle = 0
@@ -122,11 +157,26 @@ class SearchHost:
     def observe(self, record: Record) -> None:
         """Tell the searcher what happened: results, and which trials are over (those with the decision "end").
 
-        All records come through here in order, on a resume those of earlier sessions first: from them a searcher learns what was proposed
-        before it was made.
+        All records come through here in order, on a resume those of earlier sessions first (see :meth:`replay`).
         """
         if self._follows and record.handled and _matters(record):
             self._submit(lambda: self._observe(record))
+
+    def replay(self, record: Record, asked: Iterable[Suggest] = ()) -> None:
+        """As :meth:`observe`, for a record of an earlier session: from it the searcher learns what was proposed before it was made.
+
+        Args:
+            asked: the suggestions that were asked for because of it. Those that were lost with that session are asked for in a later one.
+        """
+        if isinstance(record.event, ExperimentStarted):
+            self._session = record.event.session
+        self.observe(record)
+        if self._asks_again:
+            sessions, now = self._earlier.sessions, self._session
+            for command in asked:
+                trials = [trial for trial in range(command.first, command.first + command.n) if sessions.get(trial) == now]
+                if trials:
+                    self._submit(lambda trials=trials: self._request_again(trials))  # type: ignore[misc]
 
     def held_back(self) -> int:
         """Configurations asked for that the searcher does not give before something happens to a trial; 0 while it is thinking."""
@@ -176,6 +226,11 @@ class SearchHost:
             self._ready.append(SearchExhausted(self._ended))
         self._answer()
 
+    def _request_again(self, trials: list[int]) -> None:
+        self._wanted.extend(trials)
+        self._again.update(dict.fromkeys(trials, False))
+        self._answer()
+
     def _answer(self) -> None:
         """Ask the searcher until it has given all that is wanted, or has nothing now."""
         while self._wanted and not self._ended:
@@ -184,6 +239,10 @@ class SearchHost:
             trial = self._wanted[0]
             try:
                 answer = self._searcher.propose(trial, self._trial_id(trial))
+                if trial in self._again and answer is not None:
+                    self._wanted.popleft()
+                    self._compare(trial, answer)
+                    continue
             except Exception as error:
                 self._broken(error)
                 return
@@ -195,7 +254,7 @@ class SearchHost:
                 self._ready.append((trial, answer))
             elif isinstance(answer, Exhausted):
                 self._end(answer.reason)
-            elif self._live:
+            elif self._live or trial in self._again:
                 return
             else:
                 self._idle += 1
@@ -212,8 +271,7 @@ class SearchHost:
     def _tell(self, record: Record) -> None:
         event = record.event
         if isinstance(event, Suggested) and event.trial not in self._live:  # proposed by an earlier session
-            self._live[event.trial] = None
-            self._searcher.on_replayed(event.trial, self._trial_id(event.trial), event.values)
+            self._replayed(event)
         elif isinstance(event, Reported) and event.trial in self._live and not self._ended:
             trial_id = self._trial_id(event.trial)
             result = self._live[event.trial] = {**event.metrics, "trial_id": trial_id}
@@ -223,6 +281,40 @@ class SearchHost:
             if decision.do == "end" and decision.trial in self._live:
                 outcome = event.outcome if isinstance(event, AttemptEnded) and event.trial == decision.trial else "stopped"
                 self._complete(decision.trial, decision.data.get("outcome", outcome))
+
+    def _replayed(self, event: Suggested) -> None:
+        trial, trial_id = event.trial, self._trial_id(event.trial)
+        if self._ended:
+            return
+        if self._asks_again:
+            if not self._again.pop(trial, False):  # it was asked somewhere else then, or has not answered where it did then
+                if trial in self._wanted:
+                    self._wanted.remove(trial)
+                self._compare(trial, self._searcher.propose(trial, trial_id), event)
+                del self._again[trial]
+            return
+        values = self._earlier.values.get(trial, event.values)
+        if values is not None:
+            self._live[trial] = None
+            self._searcher.on_replayed(trial, trial_id, values)
+
+    def _compare(self, trial: int, answer: Proposal | Exhausted | None, event: Suggested | None = None) -> None:
+        """Take what it answers for a trial of an earlier session. Results of something else than it proposes now are not told to it."""
+        self._again[trial] = True
+        values = self._earlier.values.get(trial, event.values if event is not None else None)
+        given = {name: value for name, value in answer.values.items() if name not in answer.drawn} if isinstance(answer, Proposal) else None
+        if values is not None and given is not None and all(name in values and same(values[name], given[name]) for name in given):
+            self._live[trial] = None
+            return
+        if given is not None:
+            self._searcher.on_trial_complete(self._trial_id(trial), error=True)
+        if values is not None and not self._differed:
+            self._differed = True
+            _log.warning(
+                "%s does not propose again what it did: trial %s has %s, and now it says %s. It is not told what became of such trials. It "
+                "goes on exactly if it depends on its seed and on what it is told only, or overrides on_replayed.",
+                self._name, self._trial_id(trial), values, given if given is not None else answer,
+            )  # fmt: skip
 
     def _complete(self, trial: int, outcome: str) -> None:
         result = self._live.pop(trial)

@@ -124,6 +124,16 @@ class Group:
         chosen = _index(grid, fixed[grid.name])
         return [weight if i == chosen else 0 for i, weight in enumerate(weights)]
 
+    def point(self, values: Mapping[str, Any], fixed: Mapping[str, Any]) -> int:
+        """Which point of the grid ``values`` stand at, of those that are left by ``fixed``, with which they agree: the inverse of ``draw``."""
+        point, size = 0, 1
+        for grid in self.grids:
+            weights, index = self._weights(grid, fixed), _index(grid, values[grid.name])
+            below = self.below.get(grid.name)
+            point += size * (sum(weights[:index]) + (below[index].point(values, fixed) if below else 0))
+            size *= sum(weights)
+        return point
+
     def draw(self, rng: random.Random, values: dict[str, Any], fixed: Mapping[str, Any], point: int | None, todo: list[Computed]) -> None:
         """Put values of this level and of the options taken into ``values``; ``todo`` collects what must be computed afterwards.
 

@@ -125,6 +125,15 @@ class Space:
                 count *= length
         return count
 
+    def grid_point(self, values: Mapping[str, Any], fixed: Mapping[str, Any] | None = None) -> int | None:
+        """Which point of the grid that ``fixed`` leaves ``values`` stand at, as :meth:`draw` counts them (``grid_index``).
+
+        None: it cannot be told, as a function of the user's returned (part of) the grid, or the values differ from ``fixed``.
+        """
+        if self._computed_grids or (fixed and any(name not in values or values[name] != fixed[name] for name in fixed)):
+            return None
+        return self.group.point(values, fixed or _NOTHING)
+
     # ---- drawing
 
     def draw(self, rng: random.Random, grid_index: int | None = None, fixed: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tunesmith.errors import SpecError
+from tunesmith.stopper._values import code_digest
 
 __all__ = ["CombinedStopper", "FunctionStopper", "NoopStopper", "Stopper"]
 
@@ -54,6 +55,21 @@ class Stopper:
     def forget(self, trial_id: str) -> None:
         """The trial is over for good: drop what is kept of it."""
 
+    def describe(self) -> Any:
+        """What it stops at, as JSON. Recorded; where a resume brings another one, trials that it no longer ends go on.
+
+        This one tells the class only: a class of your own with a bound that may be raised says so here. Asked before the run, so it
+        tells what was given, and not what has been seen since.
+
+        Example:
+            >>> class Slow(Stopper):
+            ...     def __init__(self, most):
+            ...         self.most = most
+            ...     def describe(self):
+            ...         return {"stopper": "Slow", "most": self.most}
+        """
+        return {"stopper": type(self).__name__}
+
 
 class NoopStopper(Stopper):
     """Never stops anything.
@@ -94,8 +110,16 @@ class FunctionStopper(Stopper):
         return self._stop_all is not None and bool(self._stop_all())
 
     def reason(self) -> str:
-        name = getattr(self.function, "__qualname__", type(self.function).__name__).rpartition("<locals>.")[2]
-        return "stopped by the stop function" if name == "<lambda>" else f"stopped by {name}"
+        return "stopped by the stop function" if self._name == "<lambda>" else f"stopped by {self._name}"
+
+    @property
+    def _name(self) -> str:
+        name: str = getattr(self.function, "__qualname__", type(self.function).__name__)
+        return name.rpartition("<locals>.")[2]
+
+    def describe(self) -> Any:
+        """Its name, and a digest of its code and of the numbers and strings that it works with, to notice that it has changed."""
+        return {"function": self._name, "code": code_digest(self.function)}
 
 
 class CombinedStopper(Stopper):
@@ -135,6 +159,9 @@ class CombinedStopper(Stopper):
     def forget(self, trial_id: str) -> None:
         for stopper in self.stoppers:
             stopper.forget(trial_id)
+
+    def describe(self) -> Any:
+        return [stopper.describe() for stopper in self.stoppers]
 
 
 def _check_signature(function: Callable[..., Any]) -> None:

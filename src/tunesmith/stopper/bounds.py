@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tunesmith.errors import SpecError
-from tunesmith.stopper._values import MISSING, lookup, number, whole
+from tunesmith.stopper._values import MISSING, lookup, number, plain, whole
 from tunesmith.stopper.base import Stopper
 
 __all__ = ["DictStopper", "MaximumIterationStopper"]
@@ -66,6 +66,9 @@ class DictStopper(Stopper):
     def compares(self) -> Iterable[str]:
         return self.bounds
 
+    def describe(self) -> Any:
+        return {key: plain(bound) for key, bound in self.bounds.items()}
+
 
 class MaximumIterationStopper(Stopper):
     """Ends a trial after ``max_iter`` reports.
@@ -102,6 +105,9 @@ class MaximumIterationStopper(Stopper):
 
     def forget(self, trial_id: str) -> None:
         self._seen.pop(trial_id, None)
+
+    def describe(self) -> Any:
+        return {"stopper": "MaximumIterationStopper", "max_iter": self.max_iter}
 
 
 def _bound(key: Any, value: Any) -> Any:

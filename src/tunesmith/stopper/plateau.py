@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tunesmith.errors import SpecError
-from tunesmith.stopper._values import MISSING, lookup, number, whole
+from tunesmith.stopper._values import MISSING, lookup, number, plain, whole
 from tunesmith.stopper.base import Stopper
 
 __all__ = ["EarlyStopping", "ExperimentPlateauStopper", "TrialPlateauStopper"]
@@ -72,6 +72,10 @@ class TrialPlateauStopper(Stopper):
     def forget(self, trial_id: str) -> None:
         self._seen.pop(trial_id, None)
 
+    def describe(self) -> Any:
+        names = ("metric", "std", "num_results", "grace_period", "metric_threshold", "mode")
+        return {"stopper": "TrialPlateauStopper", **{name: plain(getattr(self, name)) for name in names}}
+
 
 class ExperimentPlateauStopper(Stopper):
     """Ends the experiment when its best results no longer differ: standard deviation of the ``top`` best values <= ``std``.
@@ -119,6 +123,10 @@ class ExperimentPlateauStopper(Stopper):
 
     def reason(self) -> str:
         return f"the {self.top} best values of {self.metric} no longer differ (standard deviation at most {number(self.std)})"
+
+    def describe(self) -> Any:
+        names = ("metric", "std", "top", "mode", "patience")
+        return {"stopper": "ExperimentPlateauStopper", **{name: plain(getattr(self, name)) for name in names}}
 
     def _on_plateau(self) -> bool:
         return len(self._best) == self.top and _std(self._best) <= self.std

@@ -55,6 +55,9 @@ class TimeoutStopper(Stopper):
             self._since = self._clock()
         return max(0.0, self._left - (self._clock() - self._since))
 
+    def describe(self) -> Any:
+        return {"stopper": "TimeoutStopper", "timeout": self.timeout}
+
     def __getstate__(self) -> dict[str, Any]:
         left = self._left if self._since is None else self.remaining()
         return {**self.__dict__, "_left": left, "_since": None}

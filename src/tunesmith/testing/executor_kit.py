@@ -152,9 +152,9 @@ class ExecutorKit:
     def test_an_exception_is_kept_if_asked_for(self, tmp_path: Path) -> None:
         with self.rig(tmp_path, raises, keep_errors=True) as rig:
             executor = rig.executor
-            rig.run(0, 0, {"kind": "value"})
-            rig.run(1, 0, {"kind": "memory"})
-            rig.run(2, 0, {"kind": "nothing"})
+            for trial, kind in enumerate(("value", "memory", "nothing")):  # at once, where there is room
+                rig.launch(trial, 0, {"kind": kind})
+            rig.finish()
             rig.run(0, 1, {"kind": "nothing"})
             assert executor.error_of(2) is None
         error = executor.error_of(0)

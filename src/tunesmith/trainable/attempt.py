@@ -12,6 +12,7 @@ from tunesmith.trainable.base import TrainableSpec
 from tunesmith.trainable.class_api import Trainable, run_class, stop_quietly
 from tunesmith.trainable.function import run_function
 from tunesmith.trainable.session import activate, deactivate
+from tunesmith.trainable.watched import Reads
 from tunesmith.trainable.worker import Channel, Session
 
 if TYPE_CHECKING:
@@ -26,14 +27,16 @@ class AttemptRunner:
     Args:
         spec: the trainable.
         reuse: keep the instance of a class for the next attempt, if its ``reset_config`` agrees.
+        min_free: bytes that saves leave free on the disk; None: what suits the disk; 0: as few as there are.
 
     Attributes:
         error: what the newest attempt's code raised, with its traceback; None while one runs, and if it ended well.
     """
 
-    def __init__(self, spec: TrainableSpec, reuse: bool = False) -> None:
+    def __init__(self, spec: TrainableSpec, reuse: bool = False, min_free: int | None = None) -> None:
         self._spec = spec
         self._reuse = reuse
+        self._min_free = min_free
         self._idle: Trainable | None = None
         self.error: BaseException | None = None
 
@@ -54,8 +57,11 @@ class AttemptRunner:
         ended = AttemptEnded(assignment.trial, assignment.attempt, "finished")
         self.error = None
         session = None
+        reads = Reads() if assignment.watch else None
         try:
-            session = Session(assignment, channel, store)
+            if reads is not None:
+                assignment.config = reads.watch(assignment.config)
+            session = Session(assignment, channel, store, self._min_free)
             token = activate(session)
             try:
                 self._call(session)
@@ -71,6 +77,10 @@ class AttemptRunner:
             self.error = error
             ended.outcome = blame.outcome_of(error)
             ended.error = blame.describe(error, _defined_at(self._spec.target))
+        finally:
+            if reads is not None:
+                reads.checkpoint = session is not None and session.checkpoint_read
+                reads.save(assignment.trial_dir)
         if session is not None and session.ended is not None:
             ended.outcome = session.ended.outcome  # whatever its code did after that
         return ended

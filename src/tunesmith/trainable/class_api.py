@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from tunesmith.checkpoints.checkpoint import SIDECAR_FILE, read_dict, read_json, write_dict, write_json
+from tunesmith.checkpoints.room import DiskLow
 from tunesmith.errors import SpecError, TrialStopped, UserCodeError
 from tunesmith.trainable import session as session_module
 from tunesmith.trainable.metrics import Counters, filled
@@ -195,6 +196,7 @@ def run_class(make: Callable[..., Trainable], session: Session, idle: Trainable 
     trainable = _ready(make, session, idle)
     try:
         if session.checkpoint is not None:
+            session.checkpoint_read = True
             _read_state(trainable, session.checkpoint.path, session.notes())
         try:
             _loop(trainable, session, frequency, at_end)
@@ -229,9 +231,9 @@ def _loop(trainable: Trainable, session: Session, frequency: int, at_end: bool) 
         due = _due(trainable, result, session.counters.iteration + 1, frequency, at_end)
         if logs:
             trainable.log_result(session.preview(result))
-        if due:
-            folder, notes = _staged(trainable, session)
-            session.report(result, folder, notes)
+        staged = _staged(trainable, session, ahead=1) if due else None
+        if staged is not None:
+            session.report(result, *staged)
         else:
             session.report(result)
         if session.save_asked and _can_save(trainable):
@@ -258,17 +260,20 @@ def _owes_checkpoint(session: Session, at_end: bool) -> bool:
 
 
 def _save_now(trainable: Trainable, session: Session) -> None:
-    folder, notes = _staged(trainable, session)
-    session.save(folder, notes)
+    staged = _staged(trainable, session)
+    if staged is not None:
+        session.save(*staged)
 
 
-def _staged(trainable: Trainable, session: Session) -> tuple[str, dict[str, Any]]:
-    folder = session.stage()
+def _staged(trainable: Trainable, session: Session, ahead: int = 0) -> tuple[str, dict[str, Any]] | None:
+    """The state, written into a directory, and what to note; None: there is no room for it, and that was said."""
     try:
-        return folder, _write_state(trainable, folder)
-    except BaseException:
-        session.store.discard(folder)
-        raise
+        session.store.room.check(session.size)
+        with session.writing() as folder:
+            return folder, _write_state(trainable, folder)
+    except DiskLow as low:
+        session.skip(low, ahead)
+        return None
 
 
 def _can_save(trainable: Trainable) -> bool:

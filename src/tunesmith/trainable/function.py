@@ -112,6 +112,7 @@ def run_function(function: Callable[..., Any], form: tuple[str, ...], parameters
         if "reporter" in form:
             arguments["reporter"] = Reporter(session)
         if "checkpoint_dir" in form:
+            session.checkpoint_read = True
             arguments["checkpoint_dir"] = session.checkpoint.path if session.checkpoint is not None else None
     result = function(session.assignment.config, **arguments)
     if isinstance(result, Generator):

@@ -135,6 +135,7 @@ def get_checkpoint() -> Checkpoint | None:
     if session is None:
         _outside("get_checkpoint")
         return None
+    session.checkpoint_read = True
     return session.checkpoint
 
 
@@ -142,11 +143,13 @@ def get_checkpoint() -> Checkpoint | None:
 def checkpoint_dir(step: int | None = None) -> Iterator[str]:
     """A directory to write the trial's state into: ``with tune.checkpoint_dir(step=epoch) as folder:``.
 
-    What is in it at the end of the block belongs to the next report, or, if none follows, to the end of the trial. It may stay
-    empty. Prefer ``report(metrics, checkpoint=...)``, which ties a checkpoint to the very report it belongs to.
+    The block may stand before the report that its state belongs to or after it, in one script always at the same place; by the step of
+    the first one it is known which. Before: it becomes part of the next report (at the latest, it is saved when the trial ends). After: it
+    is saved at the end of the block, as the state of the last report. It may stay empty. With too little free space on the disk it is not
+    saved, which is said, and the trial goes on. Prefer ``report(metrics, checkpoint=...)``, which ties a checkpoint to its report.
 
     Args:
-        step: required, as it always was; it has no effect on names or counters.
+        step: required: the number of the epoch or step, counted from 0 or 1 as the script does. It has no effect on names or counters.
 
     Yields:
         an absolute path; outside a run the current directory, with a warning.
@@ -161,7 +164,7 @@ def checkpoint_dir(step: int | None = None) -> Iterator[str]:
         return
     if step is None:
         raise UserCodeError(f"checkpoint_dir() of trial {session.assignment.trial_id} needs a step: tune.checkpoint_dir(step=epoch).")
-    with session.checkpoint_dir() as folder:
+    with session.checkpoint_dir(step) as folder:
         yield folder
 
 

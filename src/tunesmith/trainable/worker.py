@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tunesmith.checkpoints.checkpoint import Checkpoint
-from tunesmith.checkpoints.store import LocalStore
-from tunesmith.core.events import CheckpointSaved, Reported
+from tunesmith.checkpoints.room import DiskLow
+from tunesmith.checkpoints.store import Kept, LocalStore
+from tunesmith.core.events import CheckpointSaved, Reported, SaveSkipped
 from tunesmith.errors import TrialStopped, UserCodeError
+from tunesmith.trainable.blocks import Blocks
 from tunesmith.trainable.metrics import Counters, filled, flatten_metrics
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ class Channel(Protocol):
     def ask(self, event: Reported) -> Answer:
         """Hand over a report; blocks until it is decided on. Prefer the constant ``GO_ON`` for a plain "continue"."""
 
-    def send(self, event: CheckpointSaved) -> None:
+    def send(self, event: CheckpointSaved | SaveSkipped) -> None:
         """Hand over an event that needs no answer."""
 
 
@@ -55,30 +58,47 @@ class Session:
         assignment: what is run.
         channel: to the driver.
         store: for its checkpoints; None: one for the trial's directory, made when first needed.
+        min_free: bytes that saves leave free on its disk; None: what suits the disk; 0: as few as there are.
 
     Attributes:
         ended: the decision that ends the attempt, once there is one. Every later report raises TrialStopped again.
+        size: of the newest checkpoint, bytes: the next one is likely to need as much.
+
+    Raises:
+        UserCodeError: the checkpoint to start from is not there.
     """
 
-    def __init__(self, assignment: Assignment, channel: Channel, store: LocalStore | None = None) -> None:
+    def __init__(self, assignment: Assignment, channel: Channel, store: LocalStore | None = None, min_free: int | None = None) -> None:
         self.assignment = assignment
         self.ended: Answer | None = None
         self.save_asked = False
         self.saved_at = -1  # iteration of the newest checkpoint
         self.checkpoint: Checkpoint | None = None
+        self.checkpoint_read = False  # the trial's code has asked for it
         self.owner = threading.get_ident()
         self._channel = channel
         self._store = store
+        self._min_free = min_free
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._asking = False
         self._closed = False
         self._written: str | None = None  # by checkpoint_dir(), not yet part of a report
+        self._blocks = Blocks()
+        self.size = 0
         if assignment.checkpoint is None:
             self.counters = Counters(assignment.iteration, assignment.time_total)
         else:
+            if not os.path.isdir(assignment.checkpoint):
+                raise UserCodeError(
+                    f"Trial {assignment.trial_id} was to go on from its checkpoint {assignment.checkpoint_id}, and the directory "
+                    f"{assignment.checkpoint} is not there: was it deleted by hand? Put it back and resume the experiment, or begin a new "
+                    f"one under another name."
+                )
             self.checkpoint = Checkpoint(assignment.checkpoint)
-            self.counters = Counters.resumed(assignment.iteration, assignment.time_total, self.notes())
+            noted = self.notes()
+            self.counters = Counters.resumed(assignment.iteration, assignment.time_total, noted)
+            self._blocks, self.size = Blocks(noted.get("blocks", "")), noted.get("bytes", 0)
         self._resumed = perf_counter()
 
     def report(self, metrics: Mapping[Any, Any], checkpoint: Any = None, notes: Mapping[str, Any] | None = None) -> None:
@@ -100,7 +120,9 @@ class Session:
             else:
                 saved = self._fill_and_save(flat, max(elapsed, 0.0), checkpoint, notes)
             assignment = self.assignment
-            event = Reported(assignment.trial, assignment.attempt, counters.iteration, flat, saved)
+            event = Reported(assignment.trial, assignment.attempt, counters.iteration, flat)
+            if saved is not None:
+                event.checkpoint, event.bytes = saved
             if others:
                 event.named, event.extras = tuple(others), others
             self._asking = True
@@ -127,12 +149,23 @@ class Session:
         return filled(result, copy.copy(self.counters), perf_counter() - self._resumed)
 
     def save(self, source: Any, notes: Mapping[str, Any] | None = None) -> None:
-        """Store the trial's present state, and say so in an event of its own."""
+        """Store the trial's present state, and say so in an event of its own; or that there is no room for it."""
         with self._lock:
             self.save_asked = False
-            saved = self._stored(source, notes)
-            iteration = self.counters.iteration
-            self._channel.send(CheckpointSaved(self.assignment.trial, self.assignment.attempt, iteration, saved))
+            try:
+                saved = self._stored(source, notes)
+            except DiskLow as low:
+                self.skip(low)
+                return
+            trial, attempt, iteration = self.assignment.trial, self.assignment.attempt, self.counters.iteration
+            self._channel.send(CheckpointSaved(trial, attempt, iteration, saved.id, bytes=saved.bytes))
+
+    def skip(self, why: DiskLow, ahead: int = 0) -> None:
+        """Say that the state could not be saved, for lack of room; the trial goes on. ``ahead``: 1 for that of the report to come."""
+        with self._lock:
+            self.save_asked = False
+            iteration = self.counters.iteration + ahead
+            self._channel.send(SaveSkipped(self.assignment.trial, self.assignment.attempt, iteration, str(why)))
 
     def close(self) -> None:
         """The user's code has returned: hand over what ``checkpoint_dir`` still holds; reports from stray threads unwind them."""
@@ -145,30 +178,56 @@ class Session:
         """What was kept beside the checkpoint that the attempt starts from; empty without one."""
         return LocalStore.notes_in(self.checkpoint.path) if self.checkpoint is not None else {}
 
-    def stage(self) -> str:
-        """A new directory to write a checkpoint into."""
-        return self.store.stage(self.assignment.trial)
+    @contextlib.contextmanager
+    def writing(self, had_room: bool = True) -> Iterator[str]:
+        """A new directory to write a checkpoint into; it is removed if that fails.
+
+        Args:
+            had_room: there was room before, so if there is none when it fails, then that is why it does.
+
+        Raises:
+            DiskLow: there was no room for what was to be written.
+        """
+        folder = self.store.stage(self.assignment.trial)
+        try:
+            yield folder
+        except BaseException as error:
+            low = self.store.room.lacked(error, had_room) if isinstance(error, Exception) else None
+            self.store.discard(folder)
+            if low is None:
+                raise
+            raise low from error
 
     @property
     def store(self) -> LocalStore:
         """Where the attempt's checkpoints go."""
         if self._store is None:
-            self._store = LocalStore.of_trial(self.assignment.trial_dir)
+            self._store = LocalStore.of_trial(self.assignment.trial_dir, self._min_free)
         return self._store
 
     @contextlib.contextmanager
-    def checkpoint_dir(self) -> Iterator[str]:
+    def checkpoint_dir(self, step: Any) -> Iterator[str]:
         """See :func:`tunesmith.trainable.session.checkpoint_dir`."""
-        folder = self.stage()
+        reports = self.counters.iteration
+        before = self._blocks.stand_before(step, reports, fresh=reports == self.assignment.iteration)
+        entered = False
         try:
-            yield folder
-        except BaseException:
-            self.store.discard(folder)
-            raise
+            with self.writing(self.store.room.is_there()) as folder:
+                entered = True
+                yield folder
+        except DiskLow as low:
+            if not entered:  # not even for an empty directory: the block gets one elsewhere
+                with tempfile.TemporaryDirectory(prefix="tunesmith_checkpoint_") as folder:
+                    yield folder
+            self.skip(low)
+            return
         with self._lock:
             if self._written is not None:
                 self._flush()
-            self._written = folder
+            if before:
+                self._written = folder
+            else:
+                self.save(folder)
 
     def _check(self) -> None:
         if self.ended is not None or self._closed:
@@ -189,8 +248,8 @@ class Session:
         self.ended = answer
         raise TrialStopped(f"trial {self.assignment.trial_id} was told to stop")
 
-    def _fill_and_save(self, flat: dict[str, Any], elapsed: float, checkpoint: Any, notes: Mapping[str, Any] | None) -> str:
-        """Count the report and store what came with it; a save that fails is not counted."""
+    def _fill_and_save(self, flat: dict[str, Any], elapsed: float, checkpoint: Any, notes: Mapping[str, Any] | None) -> Kept | None:
+        """Count the report and store what came with it; a save that fails is not counted. Without room the report goes on alone."""
         if checkpoint is not None and self._written is not None:
             self._flush()
         before = copy.copy(self.counters)
@@ -198,6 +257,9 @@ class Session:
         try:
             source, self._written = (self._written, None) if checkpoint is None else (checkpoint, self._written)
             return self._stored(source, notes)
+        except DiskLow as low:
+            self.skip(low)
+            return None
         except BaseException:
             self.counters = before
             raise
@@ -206,15 +268,15 @@ class Session:
         source, self._written = self._written, None
         self.save(source)
 
-    def _stored(self, source: Any, notes: Mapping[str, Any] | None) -> str:
+    def _stored(self, source: Any, notes: Mapping[str, Any] | None) -> Kept:
         if not isinstance(source, str | os.PathLike | Mapping):
             raise UserCodeError(
                 f"report(checkpoint=...) of trial {self.assignment.trial_id} got a {type(source).__name__}. Expected a tune.Checkpoint, "
                 f"the path of a directory, or a dict. A metric can't be named 'checkpoint'."
             )
-        beside = {**self.counters.notes(), **(notes or {})}
+        beside = {**self.counters.notes(), "blocks": self._blocks.noted, **(notes or {})}
         last = self.assignment.checkpoint_id
         saved = self.store.save(self.assignment.trial, source, self.counters.iteration, beside, after=last)
-        self.checkpoint = self.store.open(saved)
-        self.saved_at = self.counters.iteration
+        self.checkpoint = self.store.open(saved.id)
+        self.saved_at, self.size = self.counters.iteration, saved.bytes
         return saved
