@@ -13,7 +13,7 @@ EXTRAS_dev := all,test,check
 EXTRAS_full := all,test,check,frameworks
 EXTRAS_bench := all,bench
 
-.PHONY: help quickstart test test-all check bench clean
+.PHONY: help quickstart test test-all check bench reliability clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test-all     every test, the slow ones, real frameworks (2 GB) and thorough property tests included"
 	@echo "make check        ruff, mypy --strict, import contracts, module budget"
 	@echo "make bench        speed beside the peers, measured in one run; writes benchmarks/RESULTS.md"
+	@echo "make reliability  what the tests break on purpose, counted; writes benchmarks/RELIABILITY.md"
 	@echo "make clean        remove the environment and all caches"
 
 quickstart: $(VENV)/.installed-quickstart
@@ -41,6 +42,9 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/run_all.py
+
+reliability: $(VENV)/.installed-dev
+	$(BIN)/python tools/reliability.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

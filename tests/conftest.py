@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,30 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in [name for name in os.environ if name.startswith(("TUNESMITH_", "TUNE_"))]:
             patch.delenv(name)
         yield path
+
+
+class Faults:
+    """Counts what was broken on purpose, and what was found afterwards; ``make reliability`` adds it up."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[str]] = {}
+
+    @contextmanager
+    def tried(self, what: str) -> Iterator[Callable[[int], None]]:
+        """One fault. Leaving this without an exception is having survived it; the yielded function takes how many results were there."""
+        count = self.counts.setdefault(what, Counter())
+        count["tried"] += 1
+
+        def results(number: int) -> None:
+            count["results"] += number
+
+        yield results
+        count["survived"] += 1
+
+
+@pytest.fixture
+def faults(record_property: Callable[[str, object], None]) -> Iterator[Faults]:
+    """For tests that break things on purpose."""
+    found = Faults()
+    yield found
+    record_property("faults", json.dumps(found.counts))

@@ -38,7 +38,8 @@ class Drive:
 
     Args:
         assign: makes the assignment for a ``Launch``: resolved configuration, names, paths.
-        stopper: the user's stop criteria, or None; ``resolve``: drawn values -> the configuration that they are shown with a report.
+        stopper: the user's stop criteria, or None; ``resolve``: drawn values and the version of the space that they belong to -> the
+            configuration that they are shown with a report.
         explore: the scheduler's own exploration: (source values, data) -> new values.
         again: trials that go on, should they end in the first turn: neither searcher nor stop criteria hear of that end.
         warn: shows one line to the user.
@@ -58,7 +59,7 @@ class Drive:
     trial_id: Callable[[int], str]
     warn: Callable[[str], None]
     stopper: Stopper | None = None
-    resolve: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    resolve: Callable[[dict[str, Any], int], dict[str, Any]] | None = None
     explore: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
     observers: list[Observer] = field(default_factory=list)
     rounds: Rounds | None = None
@@ -214,7 +215,8 @@ class Drive:
         if self.resolve is not None:
             attempt, config = self._configs.get(event.trial, (-1, {}))
             if attempt != event.attempt:  # an exploit changes the configuration, and begins an attempt
-                config = self.resolve(self.controller.state.trials[event.trial].values)
+                trial = self.controller.state.trials[event.trial]
+                config = self.resolve(trial.values, trial.space)
                 self._configs[event.trial] = (event.attempt, config)
             result["config"] = config
         return self.stopper.verdict(trial_id, result)

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,14 +20,15 @@ from tunesmith.core.ports import Header, Observer, Record
 from tunesmith.core.rng import fresh_seed, trial_seed
 from tunesmith.description import changes, describe, described
 from tunesmith.drive import Drive
-from tunesmith.errors import JournalCorrupt, SpaceError, SpecError
+from tunesmith.errors import JournalCorrupt, JournalError
 from tunesmith.executors.base import Assignment, Executor, ExecutorSetup
 from tunesmith.failures import FailureLog
 from tunesmith.interrupts import Interrupts
 from tunesmith.resources import refuse_impossible, unasked_gpus
 from tunesmith.resume import Candidates
 from tunesmith.spec import ExperimentSpec
-from tunesmith.specfile import pack, save
+from tunesmith.specfile import Stored, load, pack, save
+from tunesmith.versions import Versions
 
 __all__ = ["Finished", "execute"]
 
@@ -47,7 +48,7 @@ class Finished:
         exit_code: what the process is to end with now: 143 if SIGTERM came and the user's code does not handle it; else 0.
         exhausted: why the searcher had nothing more to propose, "" if it was not asked further.
         failures: groups of trials that ended in ERROR.
-        resolve: drawn values -> a fresh config with the real objects.
+        resolve: drawn values and the description of their space -> a fresh config with the real objects.
         elapsed: seconds of this session.
     """
 
@@ -59,7 +60,7 @@ class Finished:
     reason: str
     exhausted: str
     failures: FailureLog
-    resolve: Callable[[dict[str, Any]], dict[str, Any]]
+    resolve: Callable[[dict[str, Any], Mapping[str, Any] | None], dict[str, Any]]
     elapsed: float
     broken: str = ""
     exit_code: int = 0
@@ -93,7 +94,9 @@ def execute(spec: ExperimentSpec) -> Finished:
         interrupts.install()
         journal = _open_journal(spec)
         stack.callback(_surely, journal.close)
-        session = _Session(spec, journal)
+        before = _stored_before(spec)
+        stored = stored.after(before) if before is not None else stored
+        session = _Session(spec, journal, before)
         drive = session.drive
         stack.callback(session.close_observers)
         stack.callback(_surely, drive.executor.close)
@@ -105,7 +108,7 @@ def execute(spec: ExperimentSpec) -> Finished:
     state = drive.controller.state
     return Finished(
         spec.path, spec.name, journal.header, dict(state.counts), state.kind, state.stopping or state.finished, state.exhausted,
-        session.failures, spec.space.resolve, time.monotonic() - began, drive.blamed, interrupts.exit_code,
+        session.failures, session.versions.shown, time.monotonic() - began, drive.blamed, interrupts.exit_code,
     )  # fmt: skip
 
 
@@ -135,10 +138,18 @@ def _open_journal(spec: ExperimentSpec) -> Any:
     return SqliteJournal.create(path, header, mode=spec.journal_mode)
 
 
+def _stored_before(spec: ExperimentSpec) -> Stored | None:
+    """What is stored of the experiment already; None: nothing, or it is damaged, and what follows has to do without."""
+    try:
+        return load(spec.path) if spec.resume else None
+    except JournalError:
+        return None
+
+
 class _Session:
     """The pieces of one session, wired together."""
 
-    def __init__(self, spec: ExperimentSpec, journal: Any) -> None:
+    def __init__(self, spec: ExperimentSpec, journal: Any, stored: Stored | None) -> None:
         from tunesmith.checkpoints.store import LocalStore
         from tunesmith.search.host import SearchHost
 
@@ -154,27 +165,29 @@ class _Session:
         assert executor is not None, "the front chooses the executor"
         self.executor: Executor = executor
         past = self._past()
-        self._check_space(past)
+        self.versions = Versions.of(past, stored, spec.space)
         self.seed = self._seed(past)
         self.last_at = past[-1].event.at if past else 0.0
         self.host = SearchHost(
             spec.searcher, spec.space, seed=self.seed, metrics=spec.metrics, modes=spec.modes, trial_id=self.trial_id,
-            prepare=self._prepare(), wake=executor.wake,
+            prepare=self._prepare(), wake=executor.wake, earlier=self.versions.earlier(past),
         )  # fmt: skip
         self.description = describe(spec, self.seed, self.host.total_samples(spec.num_samples), _drain_s(spec))
         before = described(past)
         self.changes = changes(spec.path, before, self.description, spec.scheduler.changeable) if before else {}
+        if self.versions.changed is not None:
+            self.changes["space"] = self.versions.changed
         self.candidates = Candidates(spec.plan, self.description, past)
         self.controller = Controller(spec.scheduler, self.candidates.parted)
         store = LocalStore(spec.path, self.trial_dir)
         self.drive = Drive(
             self.controller, journal, executor, self.host, SystemClock(self.last_at), store, self.assign, self.trial_id, _log.warning,
-            stopper=spec.stop, resolve=spec.space.resolve, explore=getattr(spec.scheduler, "explore", None),
+            stopper=spec.stop, resolve=self.versions.config, explore=getattr(spec.scheduler, "explore", None),
             rounds=_rounds() if spec.deterministic else None,
         )  # fmt: skip
-        self._fold(past)
+        asked = self._fold(past)
         for record in past:
-            self.host.observe(self.candidates.onward(record))
+            self.host.replay(self.candidates.onward(record), asked.get(record.seq, ()))
         if past:
             known = {checkpoint for record in past if (checkpoint := _checkpoint_of(record)) is not None}
             store.sweep(known - self.candidates.deleted)
@@ -191,20 +204,6 @@ class _Session:
             raise JournalCorrupt(f"the experiment in {self.spec.path} failed at its very beginning. Start it under another name.")
         return records
 
-    def _check_space(self, past: list[Record]) -> None:
-        """Recorded trials must have a configuration in the space that this run was given."""
-        checked: set[tuple[str, ...]] = set()
-        for record in past:
-            if isinstance(record.event, ev.Suggested) and (drawn := tuple(record.event.values)) not in checked:
-                checked.add(drawn)
-                try:
-                    self.spec.space.resolve(record.event.values)
-                except SpaceError as error:
-                    raise SpecError(
-                        f"resume of {self.spec.path}: the space is another one than that of trial {self.trial_id(record.event.trial)}, "
-                        f"which has {', '.join(drawn) or 'nothing'} drawn: {error} Give the old space, or begin a new experiment."
-                    ) from None
-
     def _seed(self, past: list[Record]) -> int:
         given = self.spec.seed
         for record in past:
@@ -215,9 +214,14 @@ class _Session:
                 return seed
         return given if given is not None else fresh_seed()
 
-    def _fold(self, past: list[Record]) -> None:
-        """State, searcher, stop criteria and names as they were; decisions are computed again and compared. Finds out who goes on."""
+    def _fold(self, past: list[Record]) -> dict[int, list[cmd.Suggest]]:
+        """State, stop criteria and names as they were; decisions are computed again and compared. Finds out who goes on.
+
+        Returns:
+            ``seq`` of a record -> the suggestions that were asked for because of it.
+        """
         candidates = self.candidates
+        asked: dict[int, list[cmd.Suggest]] = {}
         for record in past:
             if not record.handled:
                 continue
@@ -226,6 +230,8 @@ class _Session:
             _, commands = self.controller.handle(event, record.decisions)
             # those that were to be deleted: the driver may have died before it did
             candidates.deleted.update(command.checkpoint for command in commands if isinstance(command, cmd.DeleteCheckpoint))
+            if suggests := [command for command in commands if isinstance(command, cmd.Suggest)]:
+                asked[record.seq] = suggests
             self.failures.committed([record])
             if isinstance(event, ev.Suggested) and (event.name or event.dirname):
                 self.names[event.trial] = (event.name, event.dirname)
@@ -235,6 +241,7 @@ class _Session:
         self.controller.parted = None
         if self.controller.difference:
             _log.warning("resuming %s: code has changed since: %s", self.spec.path, self.controller.difference)
+        return asked
 
     # -- the first events ------------------------------------------------------------------------------------------------
 
@@ -259,7 +266,9 @@ class _Session:
         self.candidates.losing(state.trials[event.trial] for event in lost)
         reopened = self.candidates.reopened(state)
         self.drive.again = frozenset(event.trial for event in reopened)
-        if not session or state.trials or reopened or tries(state) != 0 or "num_samples" in self.changes:
+        self.versions.check([(one.number, one.values, one.space) for one in state.trials.values()], self.trial_id)
+        self.versions.check([(event.trial, event.values, event.space) for event in reopened], self.trial_id)
+        if not session or state.trials or reopened or state.exhausted or tries(state) != 0 or "num_samples" in self.changes:
             self._check_resources(totals)
         only = None if spec.plan.unfinished or not session else tuple(event.trial for event in reopened)
         wall = self.drive.clock.wall()
@@ -303,7 +312,7 @@ class _Session:
             trial_id,
             name or f"{self.spec.trainable.name}_{trial_id}",
             self.spec.name,
-            self.spec.space.resolve(launch.values),
+            self.versions.resolve(launch.values, launch.space),
             self.trial_dir(number),
             self.drive.store.path(checkpoint) if checkpoint else None,
             checkpoint,
@@ -337,7 +346,7 @@ class _Session:
     def _observers(self, past: list[Record]) -> list[Observer]:
         from tunesmith.observing import observers
 
-        return observers(self.spec, self.header, self.description, past, self.drive.clock)
+        return observers(self.spec, self.header, self.description, past, self.drive.clock, self.versions.shown)
 
     def close_observers(self) -> None:
         """Let every observer finish what it has queued; one that fails is named, the others still get their turn."""

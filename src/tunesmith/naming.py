@@ -70,7 +70,7 @@ class Namer:
     def _view(self, number: int, values: dict[str, Any]) -> Any:
         from tunesmith.journal.trials import TrialBook
 
-        book = TrialBook(self._header, self._spec.path, self._spec.trainable.name, self._spec.space.resolve)
+        book = TrialBook(self._header, self._spec.path, self._spec.trainable.name, lambda values, _: self._spec.space.resolve(values))
         book.apply(Record(ev.Suggested(number, values)))
         return book.get(number)
 

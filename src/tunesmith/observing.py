@@ -14,6 +14,7 @@ from tunesmith.spec import ExperimentSpec
 
 if TYPE_CHECKING:
     from tunesmith.callback import CallbackObserver
+    from tunesmith.journal.experiment import Resolve
 
 __all__ = ["STATES", "StateKeeper", "observers"]
 
@@ -23,12 +24,15 @@ STATES = ".callbacks.pkl"
 _log = logging.getLogger("tunesmith")
 
 
-def observers(spec: ExperimentSpec, header: Header, settings: dict[str, Any], past: Sequence[Record], clock: Clock) -> list[Observer]:
+def observers(
+    spec: ExperimentSpec, header: Header, settings: dict[str, Any], past: Sequence[Record], clock: Clock, resolve: Resolve
+) -> list[Observer]:
     """The observers of one session.
 
     Args:
         settings: the JSON description of the experiment.
         past: records of earlier sessions: they know of them, but do not tell them again.
+        resolve: see :class:`~tunesmith.journal.experiment.Experiment`.
     """
     from tunesmith.logger import loggers_from, split_callbacks
 
@@ -39,7 +43,7 @@ def observers(spec: ExperimentSpec, header: Header, settings: dict[str, Any], pa
     if hooks:
         from tunesmith.callback import CallbackObserver
 
-        observer = CallbackObserver(hooks, _book(spec, header))
+        observer = CallbackObserver(hooks, _book(spec, header, resolve))
         observer.replay(past)
         keeper = StateKeeper(os.path.join(spec.path, STATES), observer)
         observer.setup(keeper.load() if past else None, **info)
@@ -48,21 +52,21 @@ def observers(spec: ExperimentSpec, header: Header, settings: dict[str, Any], pa
         from tunesmith.journal import JOURNAL_FILE, open_reader
         from tunesmith.logger import LoggerHost
 
-        host = LoggerHost(loggers, _book(spec, header), lambda: open_reader(os.path.join(spec.path, JOURNAL_FILE)), spec.path)
+        host = LoggerHost(loggers, _book(spec, header, resolve), lambda: open_reader(os.path.join(spec.path, JOURNAL_FILE)), spec.path)
         host.setup(**info)
         found.append(host)
     if spec.verbose:
         from tunesmith.progress import console
 
-        found.append(console(spec, header, settings["num_samples"], _book(spec, header), past, clock))
+        found.append(console(spec, header, settings["num_samples"], _book(spec, header, resolve), past, clock))
     return found
 
 
-def _book(spec: ExperimentSpec, header: Header) -> Any:
+def _book(spec: ExperimentSpec, header: Header, resolve: Resolve) -> Any:
     """A fold of its own for each observer: they stand at different records at any one time."""
     from tunesmith.journal.trials import TrialBook
 
-    return TrialBook(header, spec.path, spec.trainable.name, spec.space.resolve, keep_finished=False)
+    return TrialBook(header, spec.path, spec.trainable.name, resolve, keep_finished=False)
 
 
 class StateKeeper:

@@ -41,18 +41,20 @@ def rerun(path: str, trial_id: str, show: Callable[[str], None] = print) -> tupl
     from tunesmith.analysis import open_experiment
     from tunesmith.executors.base import Assignment
     from tunesmith.restore import recorded
-    from tunesmith.space import Space
-    from tunesmith.specfile import load
+    from tunesmith.specfile import fingerprint, load
     from tunesmith.trainable.attempt import AttemptRunner
     from tunesmith.trainable.seeding import borrow
+    from tunesmith.versions import Versions
 
     analysis = open_experiment(path)
     trial = analysis.get_trial(trial_id)
     header, description = recorded(analysis.experiment_path)
     stored = load(analysis.experiment_path)
-    if stored.blocks:
-        show(f"without config[{stored.blocks[0]!r}]: it is secret, and was not stored")
-    config = Space.parse(stored.config_without_blocks()).resolve(trial.values)
+    spaces = trial.experiment.spaces
+    space = stored.spaces.get(fingerprint(spaces[trial.space]))
+    if space is not None and space.blocks:
+        show(f"without config[{space.blocks[0]!r}]: it is secret, and was not stored")
+    config = Versions(spaces, stored, without_blocks=True).resolve(trial.values, trial.space)
     channel = _Channel(trial.trial_id, trial.iteration if trial.status != ERROR else 0, _stop(stored), show)
     runner: AttemptRunner = AttemptRunner(stored.get("trainable"))
     seed = trial_seed(description["seed"], trial.number)

@@ -28,7 +28,7 @@ def restored(path: str, trainable: Any, param_space: Mapping[str, Any] | None = 
     Args:
         path: its absolute directory; it may have been moved.
         trainable: of the same name as before.
-        param_space: the space again; None: the stored one, its secrets from the environment.
+        param_space: the space, as it was or another one; None: the newest that is stored, its secrets from the environment.
 
     Raises:
         SpecError: the trainable has another name, the space other parameters, or a secret is missing.
@@ -41,7 +41,7 @@ def restored(path: str, trainable: Any, param_space: Mapping[str, Any] | None = 
         before = description["trainable_name"]
         raise SpecError(f"the experiment in {path} was run with the trainable {before!r}, this one is {what.name!r}. Give the same.")
     parts = {name: _part(stored, name) for name in (*stored.parts, *stored.failed) if name != "trainable"}
-    space = _space(path, stored, param_space)
+    space = Space.parse(stored.space_config(param_space))
     spec = ExperimentSpec(**parts, trainable=what, space=space, name=header.name, path=path, executor=executor_from(None), resume=True)
     spec.failure.raise_on_failed_trial = False
     return spec
@@ -71,18 +71,3 @@ def _part(stored: Stored, name: str) -> Any:
             raise JournalError(f"{error} Resume from the original script instead, with run(..., resume=True).") from error
         logging.getLogger("tunesmith").warning("%s The run goes on without.", error)
         return _CAN_DO_WITHOUT[name]
-
-
-def _space(path: str, stored: Stored, given: Mapping[str, Any] | None) -> Space:
-    space = Space.parse(stored.space_config(given))
-    if given is not None:
-        try:
-            before = set(Space.parse(stored.space_config()).parameters)
-        except (JournalError, SpecError):  # it was not complete without what the caller gives now
-            return space
-        if before != set(space.parameters):
-            raise SpecError(
-                f"param_space has the parameters {sorted(space.parameters)}; the experiment in {path} was run with {sorted(before)}. "
-                "Give the same space, or begin a new experiment."
-            )
-    return space

@@ -138,6 +138,7 @@ class Candidates:
             trial.frontier,
             [list(astuple(one)) for one in saved],
             list(astuple(base)) if base is not None else None,
+            space=trial.space,
         )
 
 

@@ -114,8 +114,11 @@ class Tuner:
         """
         if self._results is None and self._restored is not None:
             from tunesmith.analysis import ExperimentAnalysis, ResultGrid
+            from tunesmith.specfile import load
+            from tunesmith.versions import Versions
 
-            self._results = ResultGrid(ExperimentAnalysis(self._restored.path, resolve=self._restored.space.resolve))
+            versions = Versions((), load(self._restored.path), self._restored.space)
+            self._results = ResultGrid(ExperimentAnalysis(self._restored.path, resolve=versions.shown))
         if self._results is None:
             raise TuneError("this Tuner has no results yet; call fit() first.")
         return self._results

@@ -8,8 +8,7 @@ from typing import Any
 
 from tunesmith.core import events as ev
 from tunesmith.core.ports import Record
-from tunesmith.core.trial import Trial
-from tunesmith.errors import JournalError, SpaceError, SpecError
+from tunesmith.errors import JournalError, SpecError
 from tunesmith.search.host import Earlier
 from tunesmith.secrets import is_secret
 from tunesmith.space import Space, config_from_description
@@ -100,20 +99,26 @@ class Versions:
             return config_from_description(description, values)
         return config_from_description(description, values) if self._key(description) in self._rebuilt else space.resolve(values)
 
-    def check(self, trials: Iterable[Trial], trial_id: Callable[[int], str]) -> None:
+    def config(self, values: Mapping[str, Any], version: int) -> dict[Any, Any]:
+        """As :meth:`shown`, given the number of the version."""
+        return self.shown(values, self.descriptions[version])
+
+    def check(self, trials: Iterable[tuple[int, Mapping[str, Any], int]], trial_id: Callable[[int], str]) -> None:
         """See that trials which are to go on can.
+
+        Args:
+            trials: number, values and version of each.
 
         Raises:
             SpecError: part of one's config is lost; names both.
         """
-        for trial in trials:
+        for number, values, version in trials:
             try:
-                if trial.space != self.newest:
-                    self.resolve(trial.values, trial.space)
-            except (SpecError, SpaceError) as error:
+                if version != self.newest:
+                    self.resolve(values, version)
+            except SpecError as error:
                 raise SpecError(
-                    f"trial {trial_id(trial.number)} cannot go on: {error} Resume with the space that it was drawn from, or begin a new "
-                    "experiment."
+                    f"trial {trial_id(number)} cannot go on: {error} Resume with the space that it was drawn from, or begin a new experiment."
                 ) from error
 
     # ---- for the searcher

@@ -58,7 +58,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_crash_at_any_turn_loses_and_doubles_nothing(tmp_path, undisturbed, point):
+def test_a_crash_at_any_turn_loses_and_doubles_nothing(tmp_path, undisturbed, point, faults):
     expected, turns = undisturbed
     assert turns > 2 * TRIALS
     for turn in range(turns):
@@ -67,21 +67,25 @@ def test_a_crash_at_any_turn_loses_and_doubles_nothing(tmp_path, undisturbed, po
             execute(spec(folder))
         if turn == 0 and point == "before_commit":
             continue  # nothing was begun
-        finished = execute(spec(folder, resume=True))
-        assert finished.counts["TERMINATED"] == TRIALS
-        assert ends(folder / "run") == expected
+        with faults.tried(f"the driver dies in a turn of its loop: {point.replace('_', ' ')}") as results:
+            finished = execute(spec(folder, resume=True))
+            assert finished.counts["TERMINATED"] == TRIALS
+            assert ends(folder / "run") == expected
+            results(TRIALS * REPORTS)
 
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("turn", [1, 4, 7, 10])
-def test_neither_with_trials_in_processes_of_their_own(tmp_path, undisturbed, point, turn):
+def test_neither_with_trials_in_processes_of_their_own(tmp_path, undisturbed, point, turn, faults):
     with crash_at(point, turn), pytest.raises(Crash):
         execute(spec(tmp_path, executor="local"))
-    assert execute(spec(tmp_path, resume=True, executor="local")).counts["TERMINATED"] == TRIALS
-    assert ends(tmp_path / "run") == undisturbed[0]
+    with faults.tried(f"the same with trials in processes: {point.replace('_', ' ')}") as results:
+        assert execute(spec(tmp_path, resume=True, executor="local")).counts["TERMINATED"] == TRIALS
+        assert ends(tmp_path / "run") == undisturbed[0]
+        results(TRIALS * REPORTS)
 
 
-def test_a_full_disk_stops_the_run_and_a_resume_completes_it(tmp_path, undisturbed):
+def test_a_full_disk_stops_the_run_and_a_resume_completes_it(tmp_path, undisturbed, faults):
     from tunesmith.errors import StorageFull
 
     expected, turns = undisturbed
@@ -89,5 +93,7 @@ def test_a_full_disk_stops_the_run_and_a_resume_completes_it(tmp_path, undisturb
         folder = tmp_path / str(turn)
         with full_disk_at(turn), pytest.raises(StorageFull):
             execute(spec(folder))
-        execute(spec(folder, resume=True))
-        assert ends(folder / "run") == expected
+        with faults.tried("the disk is full at a commit (injected)") as results:
+            execute(spec(folder, resume=True))
+            assert ends(folder / "run") == expected
+            results(TRIALS * REPORTS)

@@ -74,8 +74,8 @@ if __name__ == "__main__":
         sys.setprofile(count)
     tune.run(
         Steps if kind == "class" else train, name="x", storage_path=root, resume="AUTO", seed=7, verbose=0, executor="local",
-        config={"x": tune.choice([1, 2, 3]), "lr": tune.loguniform(1e-3, 1)}, num_samples=40, max_concurrent_trials=3, metric="loss", mode="min",
-        callbacks=[Begun()], **more,
+        config={"x": tune.choice([1, 2, 3]), "lr": tune.loguniform(1e-3, 1)}, num_samples=40, max_concurrent_trials=3,
+        metric="loss", mode="min", callbacks=[Begun()], **more,
     )
     sys.setprofile(None)
     print(calls - left)
@@ -156,7 +156,7 @@ class Chain:
 
 
 @pytest.mark.parametrize(("kind", "seed"), [("saving", 1), ("class", 2)])
-def test_killed_fifty_times(tmp_path: Path, kind: str, seed: int) -> None:
+def test_killed_fifty_times(tmp_path: Path, kind: str, seed: int, faults: Any) -> None:
     quiet = Chain(tmp_path / "quiet", kind)
     done = quiet.run(0, begun=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -168,14 +168,17 @@ def test_killed_fifty_times(tmp_path: Path, kind: str, seed: int) -> None:
         killed = chain.run(moments.randrange(1, 3000) if early else moments.randrange(1, 5 * each), begun=not early)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         kills += 1
-        chain.nothing_runs()
-        chain.move(number)
-        if (chain.root / "x" / "experiment.db").exists():
-            chain.checkpoints_are_whole()
-            chain.journal_is_whole()
+        with faults.tried("kill -9 of a real driver at a random moment, the folder moved"):
+            chain.nothing_runs()
+            chain.move(number)
+            if (chain.root / "x" / "experiment.db").exists():
+                chain.checkpoints_are_whole()
+                chain.journal_is_whole()
     done = chain.run(0, begun=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert kills == KILLS
     chain.journal_is_whole()
     chain.checkpoints_are_whole()
-    assert chain.result() == expected
+    with faults.tried("all of these together: the results are those of an undisturbed run") as results:
+        assert chain.result() == expected
+        results(TRIALS * STEPS)

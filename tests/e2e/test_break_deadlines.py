@@ -1,4 +1,4 @@
-"""Deadlines hold, by the journal's own times: a trial, whatever it is at, is gone in time, with all that it has started; its slot is used."""
+"""Deadlines hold, by the journal's own times: a trial, whatever it is at, is gone in time, with all that it has started."""
 
 from __future__ import annotations
 

@@ -567,6 +567,11 @@ def test_where_a_trial_was_that_did_not_unwind(story: Story, how: str) -> None:
     assert "child.py" not in error["traceback"]
 
 
+def test_a_trial_that_says_where_it_was_dies_of_that(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunesmith.executors.endings._DUMPED_S", 60.0)
+    assert error_of(story.killed("blocks_in_c"))["type"] == "SIGKILL"
+
+
 def test_where_a_trial_with_threads_was_that_did_not_unwind(story: Story) -> None:
     error = error_of(story.killed("blocks_beside_threads"))
     assert error["where"] == line_of(blocks_in_c, "it blocks here")
@@ -593,8 +598,8 @@ def test_handlers_of_the_trial_before_are_not_there_any_more(story: Story) -> No
     rig, before = story.rig, next(TRIALS)
     rig.run(before, config={"how": "takes_all_signals"})
     assert error_of(story.killed("blocks_in_c"))["where"] == line_of(blocks_in_c, "it blocks here")
-    (first, second) = ([event.info["pid"] for event in rig.of(trial) if isinstance(event, AttemptStarted)] for trial in (before, story.trial))
-    assert first == second
+    started = [event for event in [*rig.of(before), *rig.of(story.trial)] if isinstance(event, AttemptStarted)]
+    assert started[0].info["pid"] == started[1].info["pid"]
 
 
 def test_processes_of_a_trial_end_by_any_signal(story: Story) -> None:

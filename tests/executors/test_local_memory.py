@@ -160,6 +160,7 @@ def story(shared: Rig) -> Iterator[Story]:
     after = next(TRIALS)
     assert ended_of(shared.run(after, config={"how": "holds_little"}, max_ram=LIMIT)).outcome == "finished"
     assert shared.reports(after)[0].metrics["held"] < LIMIT
+    assert shared.executor._endings._ram._watched == {}  # type: ignore[attr-defined]
 
 
 def alive(pid: int) -> bool:

@@ -291,8 +291,9 @@ def test_a_package_whose_import_never_ends_is_left_out(rigs: Callable[..., Rig],
     assert "hangs" not in modules_of(rig, 0)
 
 
+@pytest.mark.parametrize("by_force", [False, True])
 def test_an_attempt_that_is_over_while_an_import_hangs(
-    rigs: Callable[..., Rig], install: Install, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rigs: Callable[..., Rig], install: Install, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, by_force: bool
 ) -> None:
     """The template does not take note of the end of the process: nothing is wrong with the trial, and it does not wait for ever."""
     install("hangs", "import threading\nif in_template: threading.Event().wait()")
@@ -303,6 +304,8 @@ def test_an_attempt_that_is_over_while_an_import_hangs(
     nursery.learn(["hangs"])
     rig.until(lambda: nursery._forkers[-1].importing == "hangs")
     monkeypatch.setattr("tunesmith.executors.endings._BORN_S", 0.05)
+    if by_force:
+        os.kill(rig.reports(0)[0].metrics["pid"], signal.SIGSTOP)
     rig.executor.kill(0, 0, "timeout")
     rig.finish()
     assert ended_of(rig.of(0)).outcome == "timeout"

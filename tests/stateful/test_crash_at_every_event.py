@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tunesmith.schedulers.base import Scheduler
-from tunesmith.testing.loop import Loop
+from tunesmith.testing.loop import Loop, fold
 from tunesmith.testing.world import Fates, World
 
 
@@ -57,7 +57,7 @@ def test_the_story_has_everything(tools: Any) -> None:
     assert len(loop.controller.state.ended) == 30
 
 
-def test_crash_at_every_event(tools: Any) -> None:
+def test_crash_at_every_event(tools: Any, faults: Any) -> None:
     whole, _ = new_loop(tools)
     whole.run()
     for at in range(2, len(whole.records)):
@@ -70,14 +70,18 @@ def test_crash_at_every_event(tools: Any) -> None:
             continue
         over = {number: code for number, code in enumerate(loop.controller.state.ended) if code}
         launched = len(loop.world.launches)
-        loop.crash()
-        loop.run()
-        state = loop.controller.state
-        assert len(state.ended) == 30
-        assert all(state.ended[number] == code for number, code in over.items())  # what has ended stays so ...
-        assert not over.keys() & {launch.trial for launch in loop.world.launches[launched:]}  # ... and is not done again
-        ends = [decision.trial for record in loop.records for decision in record.decisions if decision.do == "end"]
-        assert sorted(ends) == list(range(30))  # each ends once
+        wanted = loop.controller.wanted()
+        with faults.tried("the driver dies after an event (simulated; stops, pauses, retries, exploits)") as results:
+            assert fold(loop.records, Mixed()).wanted() == wanted
+            loop.crash()
+            loop.run()
+            state = loop.controller.state
+            assert len(state.ended) == 30
+            assert all(state.ended[number] == code for number, code in over.items())  # what has ended stays so ...
+            assert not over.keys() & {launch.trial for launch in loop.world.launches[launched:]}  # ... and is not done again
+            ends = [decision.trial for record in loop.records for decision in record.decisions if decision.do == "end"]
+            assert sorted(ends) == list(range(30))  # each ends once
+            results(30)
 
 
 def test_invariants_hold_in_the_session_after(tools: Any) -> None:

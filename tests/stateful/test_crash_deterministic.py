@@ -77,14 +77,16 @@ def crashed(at: int, checkpoint: float, warm: bool) -> Loop | None:
     return loop
 
 
-def check(points: range, checkpoint: float, warm: bool) -> None:
+def check(points: range, checkpoint: float, warm: bool, faults: Any) -> None:
     expected = story(whole(checkpoint, warm))
     died = 0
     for at in points:
-        loop = crashed(at, checkpoint, warm)
-        if loop is not None:
-            died += 1
-            assert story(loop) == expected, f"the driver died after record {at}"
+        with faults.tried("the driver dies after a commit, deterministic=True: the same decisions (simulated)") as results:
+            loop = crashed(at, checkpoint, warm)
+            if loop is not None:
+                died += 1
+                assert story(loop) == expected, f"the driver died after record {at}"
+                results(30)
     assert died > 0.7 * len(points)
 
 
@@ -103,13 +105,13 @@ def test_the_stories_have_everything() -> None:
 
 
 @STORIES
-def test_crashes_here_and_there(checkpoint: float, warm: bool) -> None:
+def test_crashes_here_and_there(checkpoint: float, warm: bool, faults: Any) -> None:
     """Attempts lose what they have done since their last checkpoint, and do it again; nobody can tell from the decisions."""
-    check(range(3, len(whole(checkpoint, warm).records), 29), checkpoint, warm)
+    check(range(3, len(whole(checkpoint, warm).records), 29), checkpoint, warm, faults)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 @STORIES
-def test_crash_at_every_commit(part: int, checkpoint: float, warm: bool) -> None:
-    check(range(3 + part, len(whole(checkpoint, warm).records), 4), checkpoint, warm)
+def test_crash_at_every_commit(part: int, checkpoint: float, warm: bool, faults: Any) -> None:
+    check(range(3 + part, len(whole(checkpoint, warm).records), 4), checkpoint, warm, faults)

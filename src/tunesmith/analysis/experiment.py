@@ -53,8 +53,8 @@ class ExperimentAnalysis:
         path_or_reader: the experiment's directory or journal file, or a journal that is open (anything with ``header`` and ``read``).
         default_metric, default_mode: for calls that name none: a name, or lists of names and modes. None: those of the run.
         trials: views to show instead of those read from the journal.
-        resolve: drawn values -> config (``Space.resolve``); None: from the space's description in the journal, where options that
-            JSON cannot hold are shown by their labels.
+        resolve: drawn values and the description of their space -> config; None: from that description alone, where options that JSON
+            cannot hold are shown by their labels.
         experiment_path: the directory, where ``path_or_reader`` is an open journal without a ``path``.
 
     Raises:
@@ -80,7 +80,7 @@ class ExperimentAnalysis:
         default_metric: str | Sequence[str] | None = None,
         default_mode: str | Sequence[str] | None = None,
         trials: Sequence[TrialInfo] | None = None,
-        resolve: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        resolve: Callable[[dict[str, Any], Mapping[str, Any] | None], dict[str, Any]] | None = None,
         experiment_path: str | None = None,
     ) -> None:
         self._source = Source(path_or_reader, experiment_path)

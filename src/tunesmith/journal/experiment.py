@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Experiment", "trial_id_of"]
 
-Resolve = Callable[[dict[str, Any]], dict[str, Any]]
+Resolve = Callable[[dict[str, Any], Mapping[str, Any] | None], dict[str, Any]]
 Read = Callable[..., Iterable[Record]]
 
 
@@ -37,11 +38,16 @@ class Experiment:
         header: of the journal.
         path: the experiment's directory as it is now (it may have been moved since the run).
         trainable_name: None: as recorded.
-        resolve: drawn values -> a fresh config; None: from the space's description in the journal, without unpickling anything.
+        resolve: drawn values, and the description of the version of the space that they belong to (None: there is none) -> a fresh
+            config; None: from that description, without unpickling anything.
         read: the journal's ``read``; None: the journal is opened at ``path`` when it is needed.
+
+    Attributes:
+        spec: the experiment's description as it is now.
+        spaces: the descriptions of all versions of the search space, oldest first.
     """
 
-    __slots__ = ("_detached", "_read", "_resolve", "_sessions", "_trainable_name", "header", "path", "spec")
+    __slots__ = ("_begun_at", "_detached", "_read", "_resolve", "_sessions", "_trainable_name", "header", "path", "spaces", "spec")
 
     def __init__(
         self, header: Header, path: str = "", trainable_name: str | None = None, resolve: Resolve | None = None, read: Read | None = None
@@ -49,6 +55,8 @@ class Experiment:
         self.header = header
         self.path = path
         self.spec: dict[str, Any] = {}
+        self.spaces: list[dict[str, Any]] = []
+        self._begun_at: list[int] = []  # ``seq`` of the record since which each of them holds
         self._sessions: list[tuple[float, float]] = []  # (first moment, wall time of the experiment's second 0 as seen from it)
         self._trainable_name = trainable_name
         self._resolve = resolve
@@ -71,13 +79,26 @@ class Experiment:
     def trainable_name(self) -> str:
         return self._trainable_name or self.spec.get("trainable_name") or "trainable"
 
-    def config(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The configuration that ``values`` stand for."""
-        return self.shown(values) if self._resolve is None else self._resolve(values)
+    def new_space(self, description: dict[str, Any], seq: int) -> None:
+        """From record ``seq`` on trials are drawn from this version of the space. Told again, it is the same one."""
+        if not self.spaces or not seq or seq > self._begun_at[-1]:
+            self.spaces.append(description)
+            self._begun_at.append(seq)
 
-    def shown(self, values: dict[str, Any]) -> dict[str, Any]:
+    def version(self, seq: int) -> int:
+        """Number of the version of the space that held at record ``seq``."""
+        return max(0, bisect_right(self._begun_at, seq) - 1)
+
+    def _description(self, version: int) -> dict[str, Any] | None:
+        return self.spaces[version] if self.spaces else None
+
+    def config(self, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """The configuration that ``values`` of this version of the space stand for."""
+        return self.shown(values, version) if self._resolve is None else self._resolve(values, self._description(version))
+
+    def shown(self, values: dict[str, Any], version: int) -> dict[str, Any]:
         """The configuration as the journal describes it, whether or not the space itself is at hand: objects by their labels."""
-        description = self.spec.get("space")
+        description = self._description(version)
         if description is None:
             return unflatten(values)
         from tunesmith.space import config_from_description
@@ -128,10 +149,12 @@ class Experiment:
         """The same without what cannot be pickled; one object however often it is asked for."""
         if self._detached is None:
             self._detached = Experiment(self.header, self.path, self.trainable_name)
-        self._detached.spec = self.spec
-        self._detached._sessions = self._sessions
+        self._detached.spec, self._detached.spaces = self.spec, self.spaces
+        self._detached._sessions, self._detached._begun_at = self._sessions, self._begun_at
         return self._detached
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {"spec": self.spec, "_sessions": self._sessions, "_detached": None}
+        state = {
+            "spec": self.spec, "spaces": self.spaces, "_begun_at": self._begun_at, "_sessions": self._sessions, "_detached": None,
+        }  # fmt: skip
         return Experiment, (self.header, self.path, self.trainable_name), (None, state)

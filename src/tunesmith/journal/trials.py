@@ -11,7 +11,7 @@ from tunesmith.core.commands import Decision
 from tunesmith.core.ports import Header, Record
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED
 from tunesmith.errors import JournalError
-from tunesmith.journal.experiment import Experiment, trial_id_of
+from tunesmith.journal.experiment import Experiment, Resolve, trial_id_of
 from tunesmith.journal.views import TrialInfo
 
 __all__ = ["TrialBook", "TrialInfo", "TrialList", "trial_id_of"]
@@ -27,7 +27,7 @@ class TrialBook:
         header: of the journal.
         experiment_path: the experiment's directory, as it is now.
         trainable_name: None: as recorded in the journal.
-        resolve: drawn values -> a fresh config (``Space.resolve``); None: from the recorded description of the space.
+        resolve: see :class:`~tunesmith.journal.experiment.Experiment`.
         keep_finished: false: a finished trial leaves memory; who asks for it later gets it read from the journal again.
         reader: the journal's ``read`` method, for finished trials and histories; None: the journal at ``experiment_path``.
 
@@ -44,7 +44,7 @@ class TrialBook:
         header: Header,
         experiment_path: str = "",
         trainable_name: str | None = None,
-        resolve: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        resolve: Resolve | None = None,
         *,
         keep_finished: bool = True,
         reader: Callable[..., Iterable[Record]] | None = None,
@@ -144,17 +144,24 @@ class TrialBook:
             trial = self._reopened(event)
         elif isinstance(event, ev.ExperimentStarted):
             self.experiment.begun(event.at, event.wall)
-            self.experiment.spec = {**self.experiment.spec, **event.spec}
+            self._described(event.spec, None if event.session or self.experiment.spaces else 0)
         elif isinstance(event, ev.SpecChanged):
-            self.experiment.spec = {**self.experiment.spec, **event.changes}
+            self._described(event.changes, record.seq)
         for decision in record.decisions:
             if decision.trial is not None:
                 self._decide(decision, event.at, record.seq if decision.trial != number else 0)
         return trial
 
+    def _described(self, spec: dict[str, Any], seq: int | None) -> None:
+        """What is new in the experiment's description, ``space`` from record ``seq`` on."""
+        self.experiment.spec = {**self.experiment.spec, **spec}
+        if "space" in spec and seq is not None:
+            self.experiment.new_space(spec["space"], seq)
+
     def _suggested(self, event: ev.Suggested, seq: int) -> TrialInfo:
         number = event.trial
         trial = TrialInfo(self.experiment, number, event.values, event.source, event.resources, event.name, event.dirname)
+        trial.space = self.experiment.version(seq)
         trial.first_seq = seq
         trial.record_count = 1
         self._held[number] = trial
@@ -263,7 +270,7 @@ class TrialBook:
             values = self._queued.pop(trial.number, None)
             if values is not None:
                 trial.settle()
-                trial.change_values(values)
+                trial.change_values(values, decision.data.get("space", trial.space))
             trial.checkpoint_id = decision.data.get("checkpoint", trial.checkpoint_id)
         elif decision.do == "skip":
             self._queued.pop(trial.number, None)

@@ -30,7 +30,7 @@ class TrialInfo:
         status: PENDING, RUNNING, PAUSED, TERMINATED or ERROR.
         attempt: number of the newest attempt, from 0.
         source: who proposed the configuration ("random", "grid", ...).
-        values: what was drawn, flat; the complete configuration is :attr:`config`.
+        values: what was drawn, flat, from version ``space`` of the search space; the complete configuration is :attr:`config`.
         num_failures: attempts that failed, retried ones included.
         error: ``{"type", "message", "where", "traceback"}`` if the newest attempt failed, else None.
         outcome: how it ended (``finished``, ``stopped``, ``infeasible``, ``user_error``, ...); "" while it is live.
@@ -67,6 +67,7 @@ class TrialInfo:
         "record_count",
         "report",
         "source",
+        "space",
         "started_at",
         "status",
         "stopped",
@@ -89,6 +90,7 @@ class TrialInfo:
         self.number = number
         self.trial_id = trial_id_of(experiment.header, number)
         self.values = values
+        self.space = 0
         self.source = source
         self._resources = resources
         self._name = name
@@ -152,7 +154,7 @@ class TrialInfo:
     def config(self) -> dict[str, Any]:
         """The complete configuration, this view's own copy; after an exploit the one that the trial goes on with."""
         if self._config is None:
-            self._config = self.experiment.config(self.values)
+            self._config = self.experiment.config(self.values, self.space)
         return self._config
 
     @property
@@ -169,7 +171,7 @@ class TrialInfo:
         if self._tag is None:
             drawn = self.evaluated_params
             if not all(map(is_scalar, drawn.values())):  # show objects by their labels, the same for every reader
-                drawn = expanded(self.values, self.experiment.shown(self.values))
+                drawn = expanded(self.values, self.experiment.shown(self.values, self.space))
             self._tag = f"{self.number}_{tag_of(drawn)}" if drawn else str(self.number)
         return self._tag
 
@@ -280,9 +282,9 @@ class TrialInfo:
         """A newer report is there."""
         self._row = None
 
-    def change_values(self, values: dict[str, Any]) -> None:
-        """From now on the trial has another configuration."""
-        self.values = values
+    def change_values(self, values: dict[str, Any], space: int) -> None:
+        """From now on the trial has another configuration: ``values`` of that version of the space."""
+        self.values, self.space = values, space
         self._config = self._drawn = None
         self._tag = None
 

@@ -12,7 +12,7 @@ from typing import Any
 from tunesmith.core.flat import unflatten
 from tunesmith.logger.encode import JSON_TEXTS, digits, digits_of, one_line
 
-__all__ = ["CSV_TEXTS", "Layout", "csv_line", "layout_of", "text_columns"]
+__all__ = ["Layout", "Rows", "csv_line", "csv_lines", "json_lines", "layout_of"]
 
 _FEW = 4
 
@@ -57,13 +57,50 @@ def _template(nested: Mapping[str, Any], order: list[int]) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def text_columns(rows: Sequence[Sequence[Any]], texts: Mapping[type, Callable[[Any], str]]) -> list[Sequence[str]]:
-    """The columns of a table as text.
+class Rows:
+    """Rows with the same layout and the same config, as the values that are written of them: scalars and strings.
 
     Args:
-        rows: of the same length, of scalars and strings.
-        texts: how values of each type are written.
+        tail: what JSON has behind the values: the config, if there is one, and the closing brace.
     """
+
+    __slots__ = ("layout", "tail", "values")
+
+    def __init__(self, layout: Layout, tail: str) -> None:
+        self.layout = layout
+        self.tail = tail
+        self.values: list[list[Any]] = []
+
+
+def json_lines(rows: Rows) -> str:
+    """A JSON object per row."""
+    layout, tail = rows.layout, rows.tail
+    if not layout.names:
+        return ("{" + tail.removeprefix(", ")) * len(rows.values)
+    columns = _columns(rows.values, JSON_TEXTS)
+    if layout.order != tuple(range(len(columns))):
+        columns = [columns[place] for place in layout.order]
+    return tail.join([*map(layout.template.__mod__, zip(*columns, strict=True)), ""])
+
+
+def csv_lines(rows: Rows, names: tuple[str, ...]) -> str:
+    """A line per row of a table whose columns have these names."""
+    cells = _columns(rows.values, _CSV_TEXTS)
+    if rows.layout.names != names:
+        known = dict(zip(rows.layout.names, cells, strict=True))
+        blank = [""] * len(rows.values)
+        cells = [known.get(name, blank) for name in names]
+    if len(cells) > 1:
+        lines = list(map(",".join, zip(*cells, strict=True)))
+    elif cells:
+        lines = [cell or '""' for cell in cells[0]]  # as the writer has a blank that is alone
+    else:
+        lines = [""] * len(rows.values)
+    return "\r\n".join([*lines, ""])
+
+
+def _columns(rows: Sequence[Sequence[Any]], texts: Mapping[type, Callable[[Any], str]]) -> list[Sequence[str]]:
+    """The columns of a table as text; ``texts``: how values of each type are written."""
     if len(rows) < _FEW:
         return list(zip(*[[texts[type(value)](value) for value in row] for row in rows], strict=True))
     return [_column(values, texts) for values in zip(*rows, strict=True)]
@@ -73,13 +110,13 @@ def _column(values: tuple[Any, ...], texts: Mapping[type, Callable[[Any], str]])
     kinds = set(map(type, values))
     if len(kinds) == 1:
         (kind,) = kinds
-        first = values[0]
-        if first and values.count(first) == len(values):  # 0.0 and -0.0 are equal
-            return [texts[kind](first)] * len(values)
-        if kind is not float:
+        if kind is float:
+            if all(map(math.isfinite, values)):
+                return digits_of(values)
+        elif values[0] is values[-1] and values.count(values[0]) == len(values):
+            return [texts[kind](values[0])] * len(values)
+        else:
             return list(map(texts[kind], values))
-        if all(map(math.isfinite, values)):
-            return digits_of(values)
     return [texts[type(value)](value) for value in values]
 
 
@@ -99,7 +136,7 @@ def _csv_string(value: str) -> str:
     return csv_line(("", value))[1:-2]  # a blank alone in its row would be quoted
 
 
-CSV_TEXTS: dict[type, Callable[[Any], str]] = {
+_CSV_TEXTS: dict[type, Callable[[Any], str]] = {
     float: digits,
     int: repr,
     str: _csv_string,

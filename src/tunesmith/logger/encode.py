@@ -104,18 +104,22 @@ _MANY = 4096
 
 def digits(number: float) -> str:
     """``repr(number)``."""
-    return _digits.get(number) or digits_of((number,))[0]
+    return _digits.get(number) or _find([number])[0]
 
 
 def digits_of(numbers: Sequence[float]) -> list[str]:
     """``repr`` of each."""
-    texts: list[Any] = list(map(_digits.get, numbers))
-    if None in texts:
-        texts = list(map(repr, numbers))
-        if len(_digits) > _MANY:
-            _digits.clear()
-        _digits.update(zip(numbers, texts, strict=True))
-        _digits.pop(0.0, None)  # -0.0 is equal to it
+    known = list(map(_digits.get, numbers))
+    return _find(numbers) if None in known else known  # type: ignore[return-value]
+
+
+def _find(numbers: Sequence[float]) -> list[str]:
+    texts = list(map(repr, numbers))
+    found = dict(zip(numbers, texts, strict=True))
+    found.pop(0.0, None)  # -0.0 is equal to it
+    if len(_digits) > _MANY:
+        _digits.clear()
+    _digits.update(found)
     return texts
 
 

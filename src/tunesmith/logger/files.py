@@ -6,12 +6,12 @@ import csv
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
+from tunesmith.logger.columns import Rows, csv_line, csv_lines, json_lines, layout_of
 from tunesmith.logger.encode import SCALARS, one_line, scalars
-from tunesmith.logger.layout import Layout, csv_layout, csv_line, json_layout
 from tunesmith.secrets import redact
 
 __all__ = ["CsvFile", "FilePool", "JsonLinesFile", "RowFile", "replace", "write_new"]
@@ -59,24 +59,41 @@ class RowFile:
     are all given or rewritten.
     """
 
-    _layout_of: ClassVar[Callable[[tuple[str, ...]], Layout]]
-
     def __init__(self, path: str, pool: FilePool) -> None:
         self.path = path
         self._pool = pool
-        self._rows: list[Any] = []
         self._begun = False
+        self._config: Any = None
+        self._tail = ""
         self._forget()
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take one row."""
-        self._rows.append(self._entry(row))
-        if len(self._rows) >= _ROWS_IN_MEMORY:
+        """Take one row. Of its values those that are scalars or strings are written: arrays and objects are other loggers' business."""
+        self._hold(row)
+        if self._count >= _ROWS_IN_MEMORY:
             self.flush()
+
+    def _hold(self, row: Mapping[str, Any]) -> None:
+        rows = self._rows
+        keys = tuple(row)
+        layout = rows.layout if keys == rows.layout.keys else layout_of(keys)
+        values = list(row.values())
+        if layout.config is not None:
+            config = values.pop(layout.config)
+            if config is not self._config:
+                self._configure(config)
+        if not SCALARS.issuperset(map(type, values)):
+            self._hold({key: value for key, value in row.items() if key == "config" or type(value) in SCALARS})
+            return
+        if layout is not rows.layout or rows.tail is not self._tail:
+            rows = self._rows = Rows(layout, self._tail)
+            self._waiting.append(rows)
+        rows.values.append(values)
+        self._count += 1
 
     def flush(self) -> None:
         """Write what waits."""
-        if self._rows:
+        if self._count:
             data = self._take()
             if self._begun:
                 self._pool.append(self.path, data)
@@ -108,7 +125,8 @@ class RowFile:
         self._begun = False
         self._forget()
         self._foresee(told)
-        self._rows = [self._entry(row) for row in rows]
+        for row in rows:
+            self._hold(row)
         self._replace(self._take())
 
     def keep(self, count: int) -> bool:
@@ -125,40 +143,25 @@ class RowFile:
 
     def _take(self) -> bytes:
         """What waits, as bytes; nothing waits afterwards."""
-        rows, self._rows = self._rows, []
-        return self._encode(rows).encode("utf-8", "backslashreplace")
+        waiting = self._waiting
+        self._waiting, self._count = [], 0
+        self._rows = _NONE
+        return self._encode(waiting).encode("utf-8", "backslashreplace")
 
     def _replace(self, data: bytes) -> None:
         self._pool.close(self.path)
         replace(self.path, data)
         self._begun = True
 
-    def _pieces(self, row: Mapping[str, Any]) -> list[str]:
-        """The scalars of a row as its layout has them. (Arrays and objects are other loggers' business.)"""
-        layout, before = self._layout, self._before
-        keys = tuple(row)
-        if keys != layout.keys:
-            layout = self._layout_of(keys)
-            before = layout.newest
-        values = list(row.values())
-        if layout.config is not None:
-            del values[layout.config]
-        try:
-            self._before = before = layout.fill(values, before)
-        except KeyError:
-            return self._pieces({key: value for key, value in row.items() if key == "config" or type(value) in SCALARS})
-        if layout is not self._layout:
-            self._layout = layout
-            self._arrange()
-        return before[1]
-
     def _forget(self) -> None:
-        """As if there had been no row."""
-        self._layout = self._layout_of(())
-        self._before = self._layout.newest
+        """As if there had been no rows."""
+        self._waiting: list[Rows] = []
+        self._rows = _NONE  # the last of those that wait
+        self._count = 0
 
-    def _arrange(self) -> None:
-        """Rows have another layout from now on."""
+    def _configure(self, config: Any) -> None:
+        """Rows have another config from now on."""
+        self._config = config
 
     def _continue(self, text: str) -> None:
         """Learn from what the file holds."""
@@ -170,11 +173,7 @@ class RowFile:
         """``text`` up to its row number ``count``; None if there are not so many."""
         raise NotImplementedError
 
-    def _entry(self, row: Mapping[str, Any]) -> Any:
-        """What is kept of a row until it is written."""
-        raise NotImplementedError
-
-    def _encode(self, rows: list[Any]) -> str:
+    def _encode(self, waiting: list[Rows]) -> str:
         raise NotImplementedError
 
 
@@ -185,12 +184,9 @@ class JsonLinesFile(RowFile):
         drawn: paths of the configuration that were drawn: what lies there is no secret.
     """
 
-    _layout_of = staticmethod(json_layout)
-
     def __init__(self, path: str, pool: FilePool, drawn: Container[str] = ()) -> None:
         super().__init__(path, pool)
         self._drawn = drawn
-        self._config: Any = None
         self._tail = "}\n"
 
     def use(self, config: Any, text: str) -> None:
@@ -198,18 +194,11 @@ class JsonLinesFile(RowFile):
         self._config = config
         self._tail = f', "config": {text}}}\n'
 
-    def _entry(self, row: Mapping[str, Any]) -> str:
-        pieces = self._pieces(row)
-        layout = self._layout
-        config = None if layout.config is None else row["config"]
-        if config is not self._config:
-            self.use(config, one_line(redact(config, self._drawn)))
-        if layout.order is not None:
-            pieces = [pieces[place] for place in layout.order]
-        return f"{''.join(pieces)}{layout.end}{self._tail}" if pieces else "{" + self._tail.removeprefix(", ")
+    def _configure(self, config: Any) -> None:
+        self.use(config, one_line(redact(config, self._drawn)))
 
-    def _encode(self, rows: list[str]) -> str:
-        return "".join(rows)
+    def _encode(self, waiting: list[Rows]) -> str:
+        return "".join([json_lines(rows) for rows in waiting])
 
     def _first(self, count: int, text: str) -> str | None:
         lines = io.StringIO(text).readlines()
@@ -219,18 +208,13 @@ class JsonLinesFile(RowFile):
 class CsvFile(RowFile):
     """A table with flat ("/"-joined) columns in the order in which they first came up; a late column widens the whole table."""
 
-    _layout_of = staticmethod(csv_layout)
-
     def __init__(self, path: str, pool: FilePool) -> None:
         super().__init__(path, pool)
+        self.columns: dict[str, None] = {}
         self._width = 0  # columns on disk
 
-    def _forget(self) -> None:
-        super()._forget()
-        self.columns: dict[str, None] = {}
-        self._order: list[int] | None = None
-
     def _foresee(self, told: Iterable[Mapping[str, Any]]) -> None:
+        self.columns = {}
         for row in told:
             self.columns.update(dict.fromkeys(scalars(row)))
 
@@ -242,29 +226,15 @@ class CsvFile(RowFile):
         self.columns = dict.fromkeys(next(csv.reader(io.StringIO(text, newline=""))))
         self._width = len(self.columns)
 
-    def _entry(self, row: Mapping[str, Any]) -> list[str]:
-        cells = self._pieces(row)
-        if self._order is None:
-            return cells
-        cells = [*cells, ""]
-        return [cells[place] for place in self._order]
-
-    def _arrange(self) -> None:
-        names = self._layout.names
-        self.columns.update(dict.fromkeys(names))
-        if tuple(self.columns) == names:
-            self._order = None
-        else:
-            places = {name: place for place, name in enumerate(names)}
-            self._order = [places.get(name, -1) for name in self.columns]  # -1: it is blank
-
-    def _encode(self, rows: list[list[str]]) -> str:
-        width = len(self.columns)
-        if self._begun and width > self._width:
+    def _encode(self, waiting: list[Rows]) -> str:
+        for rows in waiting:
+            self.columns.update(dict.fromkeys(rows.layout.names))
+        columns = tuple(self.columns)
+        if self._begun and len(columns) > self._width:
             self._widen()
-        self._width = width
-        text = "".join([_joined(cells if len(cells) == width else [*cells, *[""] * (width - len(cells))]) for cells in rows])
-        return text if self._begun else _header(tuple(self.columns)) + text
+        self._width = len(columns)
+        text = "".join([csv_lines(rows, columns) for rows in waiting])
+        return text if self._begun else _header(columns) + text
 
     def _widen(self) -> None:
         """Give the table on disk the columns that it lacks."""
@@ -276,12 +246,8 @@ class CsvFile(RowFile):
         replace(self.path, text.encode("utf-8", "backslashreplace"))
 
 
-def _joined(cells: list[str]) -> str:
-    text = ",".join(cells)
-    return f"{text}\r\n" if text else csv_line(cells)  # which writes a blank that is alone as ""
-
-
 _header = lru_cache(maxsize=64)(csv_line)
+_NONE = Rows(layout_of(()), "")
 
 
 def write_new(path: str, data: bytes) -> None:
