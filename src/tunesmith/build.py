@@ -177,7 +177,10 @@ def check(
     _check_determinism(spec)
     if spec.executor is not None and getattr(spec.executor.capabilities, "isolated", False):
         check_picklable(what)
-    return Checked(spec, storage_root(storage_path, local_dir), name is not None, checks.resume(resume, name))
+    again: bool | str = False
+    if (plan := checks.resume(resume, name)) is not None:
+        spec.plan, again = plan, plan.must_exist or "AUTO"
+    return Checked(spec, storage_root(storage_path, local_dir), name is not None, again)
 
 
 def trainable_from(given: Any) -> TrainableSpec:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.blame import describe_exception
-from tunesmith.core.events import AttemptStarted, CheckpointSaved, Reported
+from tunesmith.core.commands import Decision
+from tunesmith.core.events import AttemptStarted, CheckpointSaved, Event, Reported
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Record
 from tunesmith.core.trial import ERROR
@@ -133,13 +134,19 @@ class HookCaller:
         if trial is not None:
             kwargs["trial"] = trial
         for callback, method in self._table[hook]:
-            self.one(callback, method, hook, trial, *args, **kwargs)
+            try:
+                method(*args, **kwargs)
+            except Exception as error:
+                self.drop(callback, hook, error, trial)
 
-    def result(self, trial: TrialInfo, row: ResultDict, **kwargs: Any) -> None:
+    def result(self, trial: TrialInfo, row: ResultDict, iteration: int, trials: Sequence[TrialInfo]) -> None:
         """Call ``on_trial_result`` of all, each with its own copy of ``row``."""
         for callback, method in self._table["on_trial_result"]:
             own = row if getattr(callback, "reads_only", False) else _own(row)
-            self.one(callback, method, "on_trial_result", trial, trial=trial, result=own, **kwargs)
+            try:
+                method(iteration=iteration, trials=trials, trial=trial, result=own)
+            except Exception as error:
+                self.drop(callback, "on_trial_result", error, trial)
 
     def one(self, callback: Any, method: Callable[..., Any], hook: str, about: TrialInfo | None, /, *args: Any, **kwargs: Any) -> Any:
         """Call one method, guarded; ``about`` is for the message."""
@@ -245,24 +252,27 @@ class CallbackObserver:
         self.hooks.call("on_experiment_end", trials=self.book.trials)
 
     def _record(self, record: Record, common: dict[str, Any]) -> None:
-        # The book may forget a trial as it ends, so the views are taken before.
-        ended = [
-            (decision, self.book.held(decision.trial))
-            for decision in record.decisions
-            if decision.trial is not None and (decision.do in ("end", "retry") or (decision.do == "paused" and decision.data.get("charge")))
-        ]
+        ended = self._ended(record.decisions) if record.decisions else ()
         trial = self.book.apply(record)
         if not record.handled:
             return
         if trial is not None:
-            self._event(record, trial, common)
+            self._event(record.event, trial, common)
         for decision, held in ended:
             view = held or trial
             if view is not None and view.number == decision.trial:
                 self.hooks.call(_end_hook(decision.do, view.status), trial=view, **common)
 
-    def _event(self, record: Record, trial: TrialInfo, common: dict[str, Any]) -> None:
-        event, hooks = record.event, self.hooks
+    def _ended(self, decisions: Iterable[Decision]) -> list[tuple[Decision, TrialInfo | None]]:
+        """Decisions about attempts that are over, each with its trial: the book may forget it as it ends."""
+        return [
+            (decision, self.book.held(decision.trial))
+            for decision in decisions
+            if decision.trial is not None and (decision.do in ("end", "retry") or (decision.do == "paused" and decision.data.get("charge")))
+        ]
+
+    def _event(self, event: Event, trial: TrialInfo, common: dict[str, Any]) -> None:
+        hooks = self.hooks
         if type(event) is Reported:
             if hooks.has("on_trial_result"):
                 hooks.result(trial, trial.last_result, **common)

@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from tunesmith.errors import SpecError
+from tunesmith.hints import did_you_mean
+from tunesmith.spec import ResumePlan
 
 __all__ = [
     "flag", "function", "instance", "log_files", "num_samples", "reporter", "resume", "seconds", "several", "size", "verbose", "whole",
@@ -142,13 +144,46 @@ def reporter(given: Any) -> Any:
     return given
 
 
-def resume(given: Any, name: str | None) -> bool | str:
-    """False, True or "AUTO"."""
-    wanted = given.upper() if isinstance(given, str) else given
-    if wanted is None or wanted is False:
-        return False
-    if wanted not in (True, "LOCAL", "AUTO"):
-        raise SpecError(f"resume={given!r} is not supported yet; use True (the experiment must be there) or 'AUTO' (begin if it is not).")
+_RESUMABLE = (
+    "True or 'LOCAL', 'AUTO' (begin it if it is not there), and these two with '+ERRORED', '+RESTART_ERRORED', '+ERRORED_ONLY' or "
+    "'+RESTART_ERRORED_ONLY'"
+)
+_REFUSED = {
+    "PROMPT": "asks a person at a terminal, and a run must not wait for one; say what you want",
+    "REMOTE": "would fetch the experiment from remote storage, which is not supported yet; give the local directory as storage_path",
+}
+
+
+def resume(given: Any, name: str | None) -> ResumePlan | None:
+    """What a run takes up of the experiment of its name; None: nothing, it is a new one.
+
+    Args:
+        given: False or None; True or "LOCAL": it must be there; "AUTO"; each with suffixes, in capitals or not; "ERRORED_ONLY".
+        name: of the experiment; needed.
+
+    Raises:
+        SpecError: it is none of these, or there is no name.
+
+    Example:
+        >>> resume("auto+errored", "x")
+        ResumePlan(must_exist=False, unfinished=True, errored='resume')
+    """
+    if given is None or given is False:
+        return None
+    first, *suffixes = given.upper().split("+") if isinstance(given, str) else ["LOCAL"] if given is True else [""]
+    if first == "ERRORED_ONLY" and not suffixes:  # as old releases took it
+        first, suffixes = "LOCAL", ["RESTART_ERRORED_ONLY"]
+    if first in _REFUSED:
+        raise SpecError(f"resume={given!r} {_REFUSED[first]}: resume can be {_RESUMABLE}.")
+    how = suffixes[0] if suffixes else ""
+    if first not in ("LOCAL", "AUTO") or len(suffixes) > 1 or how not in _ERRORED:
+        raise SpecError(f"resume={given!r} is not known.{did_you_mean(str(given), _FORMS)} It can be {_RESUMABLE}.")
     if name is None:
         raise SpecError(f"resume={given!r} needs name=..., the experiment to go on with.")
-    return "AUTO" if wanted == "AUTO" else True
+    return ResumePlan(first != "AUTO", not how.endswith("_ONLY"), _ERRORED[how])
+
+
+_ERRORED: dict[str, Literal["skip", "resume", "restart"]] = {
+    "": "skip", "ERRORED": "resume", "ERRORED_ONLY": "resume", "RESTART_ERRORED": "restart", "RESTART_ERRORED_ONLY": "restart",
+}  # fmt: skip
+_FORMS = [f"{first}{'+' if how else ''}{how}" for first in ("LOCAL", "AUTO") for how in _ERRORED] + ["ERRORED_ONLY"]

@@ -170,8 +170,7 @@ class Drive:
             self.journal.append(records)
         if self.failure is not None:
             return  # what was handled is on record; nothing more is carried out
-        for command in commands:
-            self._carry_out(command)
+        self._carry_out_all(commands)
         if records:
             self._tell(records)
             if self.stopper is not None:
@@ -306,6 +305,19 @@ class Drive:
 
     # -- commands --------------------------------------------------------------------------------------------------------
 
+    def _carry_out_all(self, commands: Sequence[cmd.Command]) -> None:
+        """What trials wait for comes before what the disk is asked for."""
+        doomed = []
+        for command in commands:
+            if type(command) is cmd.DeleteCheckpoint:
+                doomed.append(command.checkpoint)
+            else:
+                self._carry_out(command)
+        if doomed:
+            self.journal.sync()  # never delete before the records that allow it are safe
+            for checkpoint in doomed:
+                self.store.delete(checkpoint)
+
     def _carry_out(self, command: cmd.Command) -> None:
         executor = self.executor
         match command:
@@ -323,9 +335,6 @@ class Drive:
                 executor.save(trial, attempt)
             case cmd.SetTimer(timer, at):
                 self._set_timer(timer, at)
-            case cmd.DeleteCheckpoint(checkpoint):
-                self.journal.sync()  # never delete before the record that allows it is safe
-                self.store.delete(checkpoint)
             case cmd.Explore(trial, _, values, data):
                 self._explore(trial, values, data)
             case cmd.Finish():
@@ -337,7 +346,7 @@ class Drive:
             if isinstance(command, cmd.Suggest):
                 self.host.request(command.n, command.first)
             else:
-                self._carry_out(command)
+                self._carry_out_all([command])
 
     def _explore(self, trial: int, values: dict[str, Any], data: dict[str, Any]) -> None:
         if self.explore is None:

@@ -98,6 +98,7 @@ def execute(spec: ExperimentSpec) -> Finished:
         stored = stored.after(before) if before is not None else stored
         session = _Session(spec, journal, before)
         drive = session.drive
+        stack.callback(_surely, drive.store.close)
         stack.callback(session.close_observers)
         stack.callback(_surely, drive.executor.close)
         stack.callback(drive.host.close)
@@ -346,7 +347,7 @@ class _Session:
     def _observers(self, past: list[Record]) -> list[Observer]:
         from tunesmith.observing import observers
 
-        return observers(self.spec, self.header, self.description, past, self.drive.clock, self.versions.shown)
+        return observers(self.spec, self.header, self.description, past, self.drive.clock, self.versions)
 
     def close_observers(self) -> None:
         """Let every observer finish what it has queued; one that fails is named, the others still get their turn."""

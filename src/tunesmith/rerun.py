@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported
+from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported, SaveSkipped
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.rng import trial_seed
 from tunesmith.core.trial import ERROR
@@ -89,8 +89,8 @@ class _Channel:
         self._show(f"stopped: {verdict}")
         return Answer("stop")
 
-    def send(self, event: CheckpointSaved) -> None:
-        """Goes with the temporary directory."""
+    def send(self, event: CheckpointSaved | SaveSkipped) -> None:
+        """A checkpoint goes with the temporary directory."""
 
 
 def _stop(stored: Any) -> Stopper | None:

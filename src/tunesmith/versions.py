@@ -103,6 +103,10 @@ class Versions:
         """As :meth:`shown`, given the number of the version."""
         return self.shown(values, self.descriptions[version])
 
+    def labels(self, values: Mapping[str, Any], version: int) -> dict[str, Any]:
+        """What was drawn, for people; see :meth:`Space.labels`."""
+        return self._known(self.descriptions[version]).labels(values)
+
     def check(self, trials: Iterable[tuple[int, Mapping[str, Any], int]], trial_id: Callable[[int], str]) -> None:
         """See that trials which are to go on can.
 
@@ -118,7 +122,8 @@ class Versions:
                     self.resolve(values, version)
             except SpecError as error:
                 raise SpecError(
-                    f"trial {trial_id(number)} cannot go on: {error} Resume with the space that it was drawn from, or begin a new experiment."
+                    f"trial {trial_id(number)} cannot go on: {error} Resume with the space that it was drawn from, or begin a new "
+                    "experiment."
                 ) from error
 
     # ---- for the searcher
@@ -150,13 +155,16 @@ class Versions:
 
     def _translator(self, version: int) -> Translator:
         assert self._given is not None, "a session has a space"
-        try:
-            old = self._space(self.descriptions[version])
-        except SpecError:  # a secret is missing, which is no matter here
-            old = space_from_description(self.descriptions[version])
-        return Translator(old, self._given)
+        return Translator(self._known(self.descriptions[version]), self._given)
 
     # ---- spaces by what describes them
+
+    def _known(self, description: Mapping[str, Any]) -> Space:
+        """The space, or what the description tells of it where secrets are missing that do not matter."""
+        try:
+            return self._space(description)
+        except SpecError:
+            return space_from_description(description)
 
     def _space(self, description: Mapping[str, Any]) -> Space:
         key = self._key(description)
@@ -172,7 +180,7 @@ class Versions:
             try:
                 return Space.parse(stored.load(given, without_blocks=self._without_blocks))
             except JournalError as error:
-                _log.warning("%s Of what was drawn from that version only what the journal describes is at hand.", error)
+                _log.warning("%s Of an earlier search space only what the journal describes is at hand.", error)
         self._rebuilt.add(key)
         return space_from_description(description)
 

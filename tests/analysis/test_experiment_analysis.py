@@ -359,7 +359,7 @@ def test_nothing_is_unpickled(directory: Path) -> None:
 
 
 def test_a_pickled_analysis_has_what_was_read_and_reads_the_rest(directory: Path) -> None:
-    analysis = ExperimentAnalysis(directory, resolve=lambda values: {"lr": values["lr"], "f": lambda: 1})
+    analysis = ExperimentAnalysis(directory, resolve=lambda values, _: {"lr": values["lr"], "f": lambda: 1})
     assert analysis.best_trial.config["f"]() == 1
     again: ExperimentAnalysis = pickle.loads(pickle.dumps(analysis))
     assert again.best_trial == analysis.best_trial
@@ -388,7 +388,7 @@ def test_views_that_are_given_are_shown(directory: Path) -> None:
 
 def test_an_open_journal_will_do(directory: Path) -> None:
     with SqliteJournal.open(directory / "experiment.db") as journal:
-        analysis = ExperimentAnalysis(journal, resolve=dict)
+        analysis = ExperimentAnalysis(journal, resolve=lambda values, _: dict(values))
         assert analysis.experiment_path == str(directory)
         assert analysis.best_config == {"lr": 0.2, "net/act": 1}
         assert ResultGrid(analysis).get_best_result().checkpoint is not None

@@ -8,6 +8,7 @@ import pytest
 
 from tunesmith.core import commands as cmd
 from tunesmith.core import events as ev
+from tunesmith.core.rounds import Rounds
 
 FULL = "1.2 GB are free under /data, min_free_bytes=5 GB"
 
@@ -104,3 +105,11 @@ def test_repeats_of_before_the_newest_report_and_of_older_attempts_are_late(scri
         assert one.feed(event) == []
     assert one.controller.digest() == before
     assert one.trial(1).saving
+
+
+def test_in_rounds_it_waits_for_its_turn() -> None:
+    rounds = Rounds()
+    skipped, report = ev.SaveSkipped(0, 0, 1, FULL), ev.Reported(0, 0, 1, {})
+    assert rounds.offer([skipped, report], [(0, 0), (1, 0)]) == []
+    assert rounds.offer([ev.Reported(1, 0, 1, {})], [(0, 0), (1, 0)]) == [skipped, report, ev.Reported(1, 0, 1, {})]
+    assert rounds.offer([ev.SaveSkipped(7, 0, 1, FULL)], [(0, 0)]) == [ev.SaveSkipped(7, 0, 1, FULL)]

@@ -176,7 +176,7 @@ def test_lazy_modules_stay_lazy(install: Install) -> None:
 
 def waits(_config: dict[str, Any]) -> None:
     quiet = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    report(run=os.environ["TUNESMITH_TEMPLATE"], template=os.getppid(), child=quiet.pid)
+    report(pid=os.getpid(), run=os.environ["TUNESMITH_TEMPLATE"], template=os.getppid(), child=quiet.pid)
     threading.Event().wait()
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported
+from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported, SaveSkipped
 from tunesmith.errors import ExecutorError
 from tunesmith.executors import wire
-from tunesmith.executors.wire import HEADER, LIMIT, Frames, Kind, encode, ended, report_of, reported, saved
+from tunesmith.executors.wire import HEADER, LIMIT, Frames, Kind, encode, ended, report_of, reported, saved, unsaved
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -34,8 +34,8 @@ def test_golden_bytes() -> None:
 
 def test_kinds_have_their_numbers_for_good() -> None:
     assert {kind.name: int(kind) for kind in Kind} == {
-        "LAUNCH": 1, "ANSWER": 2, "SAVE": 3, "EXIT": 4, "REPORT": 16, "SAVED": 17, "ENDED": 18, "TRAINABLE": 32, "PRELOAD": 33, "FORK": 34,
-        "FORKED": 48, "UNFORKED": 49, "EXITED": 50, "SPOILED": 51, "IMPORTING": 52,
+        "LAUNCH": 1, "ANSWER": 2, "SAVE": 3, "EXIT": 4, "REPORT": 16, "SAVED": 17, "ENDED": 18, "UNSAVED": 19, "TRAINABLE": 32,
+        "PRELOAD": 33, "FORK": 34, "FORKED": 48, "UNFORKED": 49, "EXITED": 50, "SPOILED": 51, "IMPORTING": 52,
     }  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_reports() -> None:
         "inf": math.inf, "minus": -math.inf, "big": 1 << 200, "negative": -(1 << 70), "text": "ü\0", "none": None, "flag": True,
         "tiny": 5e-324,
     }  # fmt: skip
-    event = Reported(1, 2, 3, metrics, "1/checkpoint_000000", None, ())
+    event = Reported(1, 2, 3, metrics, "1/checkpoint_000000", None, (), bytes=1 << 40)
     assert through(event) == event
     assert math.isnan(through(Reported(1, 2, 3, {"nan": math.nan})).metrics["nan"])
     minus_zero = through(Reported(1, 2, 3, {"zero": -0.0})).metrics["zero"]
@@ -160,8 +160,10 @@ def test_extras_of_a_module_that_is_not_here(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_other_events() -> None:
-    ((_, fields),) = Frames().feed(encode(Kind.SAVED, 1, 2, 3, "1/checkpoint_000000"))
-    assert saved(fields) == CheckpointSaved(1, 2, 3, "1/checkpoint_000000")
+    ((_, fields),) = Frames().feed(encode(Kind.SAVED, 1, 2, 3, "1/checkpoint_000000", 512))
+    assert saved(fields) == CheckpointSaved(1, 2, 3, "1/checkpoint_000000", bytes=512)
+    ((_, fields),) = Frames().feed(encode(Kind.UNSAVED, 1, 2, 3, "no room"))
+    assert unsaved(fields) == SaveSkipped(1, 2, 3, "no room")
     error = {"type": "E", "message": "m", "where": "w", "traceback": "t"}
     ((_, fields),) = Frames().feed(encode(Kind.ENDED, 1, 2, "user_error", error, None, "", []))
     assert ended(fields) == AttemptEnded(1, 2, "user_error", error)

@@ -147,6 +147,19 @@ def test_failed_trials_are_told_once_with_the_users_line_and_how_to_run_one_agai
     assert_one_paragraph(caught.value)
 
 
+def fails_beside_another(config: Config) -> None:
+    tune.report(loss=1.0)
+    if config["x"] == 0:
+        raise KeyError("mine")
+    threading.Event().wait()
+
+
+def test_raise_gives_the_original_exception_whatever_else_runs(go: Go) -> None:
+    space = {"x": tune.grid_search([0, 1])}
+    with pytest.raises(KeyError, match="mine"):
+        go(fails_beside_another, config=space, fail_fast="raise", executor="local", drain_s=0.1, grace_s=0.1, max_concurrent_trials=2)
+
+
 def test_raise_gives_the_original_exception(go: Go) -> None:
     with pytest.raises(KeyError, match="lr") as caught:
         go(failing, config={"x": tune.grid_search([1, 2, 3])}, fail_fast="raise", executor="inline")

@@ -217,8 +217,10 @@ def test_other_keys_that_the_run_looks_at(fly: Fly) -> None:
         "the stop criterion and the score attribute of checkpoints 'acc' is not among what was reported: loss.",
         "the scheduler's time_attr 'epoch' is not among what was reported: loss.",
     )
+    assert found.steps == 1
     nested = fly(lambda config: {"val": {"acc": 1}, "epoch": 1}, stop={"val/acc": 2}, scheduler=Timed())
     assert nested.ok
+    assert fly(loops, scheduler=Timed()).steps is None  # its max_t counts epochs
 
 
 # -- checkpoints -----------------------------------------------------------------------------------------------------------
@@ -305,6 +307,19 @@ def test_a_trial_that_has_nothing_left_to_do_after_its_checkpoint(fly: Fly) -> N
 
     found = fly(train)
     assert (found.problems, found.warnings, found.restored) == ((), (), True)
+
+
+def test_a_trial_that_ends_with_its_first_step_never_goes_on(fly: Fly) -> None:
+    class Once(Model):
+        def step(self) -> Config:
+            return {"loss": 1, "done": True}
+
+        def load_checkpoint(self, checkpoint: Config) -> None:
+            raise AssertionError
+
+    found = fly(Once, checkpoint_at_end=True)
+    assert (found.problems, found.warnings, found.restored, found.steps) == ((), (), None, 1)
+    assert found.checkpoint_bytes is not None
 
 
 def test_no_checkpoint(fly: Fly) -> None:
@@ -613,6 +628,7 @@ def test_the_run_draws_as_if_there_had_been_none(fly: Fly, tmp_path: Path) -> No
     searcher = tune.search.BasicVariantGenerator()
     found = fly(objective, **arguments, search_alg=searcher)
     assert (found.trials, vars(searcher)) == (6, vars(tune.search.BasicVariantGenerator()))
+    assert found.config not in plain
     assert configs(search_alg=searcher) == plain
     assert configs(preflight=True) == plain
 
@@ -746,10 +762,12 @@ class Fake:
         self.launched: list[Assignment] = []
         self.answers: list[str] = []
         self.closed = False
+        self.starts = 0
         self.now = 0.0
 
     def start(self, setup: ExecutorSetup) -> dict[str, float]:
         self.setup = setup
+        self.starts += 1
         return {"cpu": 4.0, "gpu": 2.0}
 
     def launch(self, assignment: Assignment) -> None:
@@ -779,8 +797,8 @@ class Fake:
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[tune.Preflight, Fake]]:
     """A preflight on a fake executor, in its time."""
 
-    def play(script: Any, kill: bool = True, obeys: bool = True, timeout_s: float | None = 10.0, **arguments: Any) -> Any:
-        fake = Fake(script, kill, obeys)
+    def play(script: Any, kill: bool = True, obeys: bool = True, timeout_s: Any = 10.0, kind: type[Fake] = Fake, **arguments: Any) -> Any:
+        fake = kind(script, kill, obeys)
         monkeypatch.setattr(time, "monotonic", lambda: fake.now)
         checked = check(objective, storage_path=tmp_path, executor=fake_spec(fake), **arguments)
         return inspect(checked.spec, checked.root, fake, timeout_s), fake
@@ -805,6 +823,48 @@ def test_one_that_cannot_be_killed_is_waited_for_no_longer(play: Any) -> None:
     found, fake = play(lambda assignment: [], kill=False)
     assert found.problems == ("no report came within timeout_s=10 s",)
     assert fake.now == 10.0
+
+
+def test_an_error_is_told_even_if_the_second_try_hangs(play: Any) -> None:
+    def script(assignment: Assignment) -> list[Event | None]:
+        error = {"type": "ValueError", "message": "no", "where": "train.py:3", "traceback": ""}
+        return [AttemptEnded(assignment.trial, 0, "user_error", error)] if assignment.watch else []
+
+    found, fake = play(script)
+    assert found.problems == ("train.py:3: ValueError: no",)
+    assert (len(fake.launched), fake.starts, fake.now) == (2, 1, 10.0)
+
+
+def test_the_second_step_must_fit_into_the_time(play: Any) -> None:
+    def script(assignment: Assignment) -> list[Event | None]:
+        number = assignment.trial
+        return [Reported(number, 0, 1, {"time_this_iter_s": 2.0}), AttemptEnded(number, 0, "stopped")]
+
+    class Slow(Fake):
+        def poll(self, timeout: float | None) -> list[Event]:
+            self.now += 6.0 * (not self.answers)
+            return super().poll(timeout)
+
+    found, fake = play(script, kind=Slow)
+    assert fake.answers == ["stop"]
+    assert (found.setup_s, found.step_s) == (4.0, 2.0)
+
+
+def test_infeasible_configurations_need_no_new_executor(play: Any) -> None:
+    def script(assignment: Assignment) -> list[Event | None]:
+        return [AttemptEnded(assignment.trial, 0, "infeasible")]
+
+    found, fake = play(script)
+    assert found.problems == ("infeasible (10 configurations were drawn, and all were infeasible)",)
+    assert (len(fake.launched), fake.starts) == (10, 1)
+    assert len({assignment.trial_dir for assignment in fake.launched}) == 10
+
+
+def test_the_space_of_the_experiment_knows_nothing_of_it(tmp_path: Path) -> None:
+    space = {"x": tune.sample_from(lambda config: tune.grid_search([1, 2]))}
+    checked = check(objective, config=space, storage_path=tmp_path, executor="inline")
+    assert inspect(checked.spec, checked.root, InlineExecutor(), 60.0).trials == 2
+    assert not checked.spec.space.has_grid  # it is not known before the first draw
 
 
 def test_events_of_others_are_not_heard(play: Any) -> None:

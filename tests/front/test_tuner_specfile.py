@@ -43,7 +43,7 @@ def test_secrets_are_not_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert b"hush-hush" not in content
     assert b"pssst" not in content
     stored = load(spec.path)
-    assert sorted(stored.secrets) == ["api-key", "hub/password"]
+    assert sorted(stored.newest.secrets) == ["api-key", "hub/password"]
     assert stored.space_config(config) == config, "the caller's own"
     with pytest.raises(SpecError, match=r"config\['\w+.\w+'\] is a secret and was not stored.* variable (HUB_PASSWORD|API_KEY)\."):
         stored.space_config()
@@ -58,7 +58,8 @@ def test_blocks_of_settings_come_from_the_script_only(tmp_path: Path) -> None:
     assert b"secret project" not in Path(spec.path, FILE).read_bytes()
     stored = load(spec.path)
     assert stored.space_config(config) == config
-    assert stored.config_without_blocks() == {"lr": 0.1}
+    assert stored.newest.load(without_blocks=True) == {"lr": 0.1}
+    assert stored.newest.load(config) == config, "from the config that is given"
     with pytest.raises(SpecError, match=r"config\['wandb'\] is secret and was not stored\. Give the space again"):
         stored.space_config()
 

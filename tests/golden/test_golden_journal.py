@@ -16,7 +16,7 @@ from tunesmith.core.codec import KINDS
 from tunesmith.journal import SqliteJournal, open_reader
 
 HERE = Path(__file__).parent
-LATER = {"SaveSkipped"}  # kinds of events that came after the file was written; the format is the same
+LATER = {"SaveSkipped", "Reopened"}  # kinds of events that came after the file was written; the format is the same
 
 
 @pytest.fixture

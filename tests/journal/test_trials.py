@@ -150,7 +150,7 @@ def test_tags_are_the_same_with_and_without_the_space_itself(live: bool) -> None
             "kernel": choice([[1, 3], [3, 3]]),
         }
     )
-    book = TrialBook(HEADER, resolve=space.resolve if live else None)
+    book = TrialBook(HEADER, resolve=(lambda values, _: space.resolve(values)) if live else None)
     values = {"act": 1, "opt": 0, "opt/0/momentum": 0.25, "units/0": 32, "kernel": 0}
     trial = fold(book, ev.ExperimentStarted({"space": space.describe()}), ev.Suggested(0, values))
     assert trial.experiment_tag == "0_act=abs,name=sgd,momentum=0.25,units/0=32,kernel=[1,3]"
@@ -165,7 +165,7 @@ def test_tags_are_the_same_with_and_without_the_space_itself(live: bool) -> None
 
 def test_the_config_is_the_views_own_copy_resolved_once(book: TrialBook) -> None:
     calls = []
-    book = TrialBook(HEADER, resolve=lambda values: calls.append(1) or dict(values))
+    book = TrialBook(HEADER, resolve=lambda values, _: calls.append(1) or dict(values))
     trial = fold(book, *RUNNING, reported(1))
     assert trial.config is trial.config
     assert trial.last_result["config"] == {"lr": 0.1}
@@ -325,7 +325,7 @@ def test_a_finished_trial_costs_next_to_nothing() -> None:
 def test_a_view_survives_pickling_without_resolver_and_journal() -> None:
     journal = two_trials()
     book = TrialBook(
-        HEADER, "/runs/demo", "train", resolve=lambda values: {**values, "f": lambda: 1, "deep": [{"g": lambda: 2}]}, reader=journal.read
+        HEADER, "/runs/demo", "train", resolve=lambda values, _: {**values, "f": lambda: 1, "deep": [{"g": lambda: 2}]}, reader=journal.read
     )
     for record in journal.read():
         book.apply(record)

@@ -157,7 +157,7 @@ def test_after_an_exploit_the_new_values_are_shown(make: Any, story: Any) -> Non
 
 
 def test_values_are_shown_as_people_know_them(header: Header, watch: Watch, story: Any) -> None:
-    board = Board(header, watch, show=lambda values: {"opt": ["sgd", "adam"][values["opt"]]})
+    board = Board(header, watch, show=lambda values, _: {"opt": ["sgd", "adam"][values["opt"]]})
     tale = story(board)
     for number in range(2):
         tale.trial(number, acc=0.5, opt=number)

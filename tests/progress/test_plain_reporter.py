@@ -191,7 +191,7 @@ def test_without_a_metric_there_is_no_best_and_the_first_numbers_are_shown() -> 
 
 
 def test_values_are_shown_as_people_know_them() -> None:
-    console = Console(show=lambda values: {"lr": 0.1234567890, "optimiser": ["sgd", "adam"][values["opt"]], "text": "x" * 60})
+    console = Console(show=lambda values, _: {"lr": 0.1234567890, "optimiser": ["sgd", "adam"][values["opt"]], "text": "x" * 60})
     console.new()
     console.trial(0, acc=0.5)
     assert console.lines()[0] == f"trial 3f2ab_00000 started: lr=0.123457 optimiser=adam text={'x' * 37}..."
@@ -308,7 +308,7 @@ def test_no_console_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_values_cannot_command_the_terminal() -> None:
-    console = Console(show=lambda values: {"text": "\x1b[2J\x07two\nlines"})
+    console = Console(show=lambda values, _: {"text": "\x1b[2J\x07two\nlines"})
     console.new()
     console.trial(0, acc=0.5)
     assert console.lines()[0] == "trial 3f2ab_00000 started: text=?[2J?two lines"

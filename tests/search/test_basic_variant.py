@@ -151,6 +151,65 @@ def test_computed_entries_that_cannot_be_are_found_before_anything_starts() -> N
         bound({"a": tune.sample_from(lambda c: 1 / 0)})
 
 
+def changed(config, first: int, inside, **options):
+    searcher = bound(config, **options)
+    searcher.begin_version(first, inside)
+    return searcher
+
+
+def test_since_a_change_the_grid_is_walked_where_it_was_not() -> None:
+    searcher = changed({"a": tune.grid_search([0, 1, 2])}, 4, [{"a": 1}, {"a": 2}, {"a": 1}])
+    assert searcher.total_samples(None) == searcher.total_samples(1) == 5
+    assert searcher.propose(4, "") == Proposal({"a": 0}, "grid")
+    assert searcher.propose(5, "") == Exhausted("all 3 points of the grid have been proposed, and nothing else in the space varies")
+    assert searcher.total_samples(3) == 4 + 6
+    assert [v["a"] for v in take(searcher, 6, 4)] == [0, 0, 2, 0, 1, 2]
+    assert changed({"a": tune.grid_search([1])}, 9, [{"a": 1}]).total_samples(1) == 9
+
+
+def test_since_a_change_grids_in_options_and_constraints() -> None:
+    config = {
+        "opt": tune.grid_search([{"k": tune.grid_search([1, 2])}, None, {"k": tune.grid_search([1, 2]), "m": tune.grid_search("xyz".split("y"))}]),
+        "z": tune.grid_search([0, 1]),
+    }
+    all_of_them = take(bound(config), 14)
+    for left in range(14):
+        searcher = changed(config, 13, [*all_of_them[:left], *all_of_them[left + 1 :]])
+        assert searcher.total_samples(1) == 14
+        assert take(searcher, 1, 13) == [all_of_them[left]]
+    config = {"a": tune.grid_search([1, 2, 3]), "b": tune.grid_search([1, 2, 3]), "order": tune.require(lambda c: c["a"] < c["b"])}
+    searcher = changed(config, 5, [{"a": 1, "b": 3}])
+    assert searcher.total_samples(2) == 5 + 5
+    assert [(v["a"], v["b"]) for v in take(searcher, 5, 5)] == [(1, 2), (2, 3), (1, 2), (1, 3), (2, 3)]
+
+
+def test_since_a_change_points_that_were_tried_are_left_out() -> None:
+    points = [{"lr": 0.25, "a": 2}, {"b": "y", "a": 1}]
+    searcher = changed(MIXED, 3, [{"lr": 0.25, "a": 2, "b": "x"}, {"lr": 0.3, "a": 1, "b": "x"}], points_to_evaluate=points)
+    assert searcher.total_samples(3) == 3 + 2 + 3
+    answers = [searcher.propose(n, "") for n in range(3, 8)]
+    assert [answer.source for answer in answers] == ["point 0", "point 1", *["random"] * 3]
+    assert answers[0].values == {"lr": 0.25, "a": 2, "b": "y"}
+    assert [(answer.values["a"], answer.values["b"]) for answer in answers[2:]] == [(2, "x"), (1, "y"), (2, "y")]
+
+
+def test_since_a_change_samples_without_a_grid_are_counted_all() -> None:
+    searcher = changed({"x": tune.uniform(0, 1)}, 4, [{"x": 0.5}])
+    assert [searcher.total_samples(n) for n in (None, 2, 9)] == [None, 4, 9]
+    assert take(searcher, 2, 4) == take(bound({"x": tune.uniform(0, 1)}), 2, 4), "trial n's draw is trial n's"
+    searcher = changed({"x": tune.uniform(0, 1)}, 4, [{"x": 0.5}], points_to_evaluate=[{"x": 0.5}, {"x": 0.6}])
+    assert searcher.total_samples(2) == 5
+    assert take(searcher, 1, 4) == [{"x": 0.6}]
+
+
+def test_since_a_change_a_grid_that_a_function_returns_is_walked_anew() -> None:
+    """Nobody can know which of its points a value stands for."""
+    config = {"a": tune.grid_search([1, 2]), "x": tune.sample_from(lambda c: tune.grid_search([c["a"], c["a"] + 10]))}
+    searcher = changed(config, 2, [{"a": 1, "x": 1}])
+    assert searcher.total_samples(1) == 6
+    assert [(v["a"], v["x"]) for v in take(searcher, 4, 2)] == [(1, 1), (2, 2), (1, 11), (2, 12)]
+
+
 def test_arguments_are_checked() -> None:
     with pytest.raises(SpecError, match="max_concurrent must be a whole number"):
         BasicVariantGenerator(max_concurrent=-1)

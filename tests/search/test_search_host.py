@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import pytest
 
 import tunesmith as tune
-from tunesmith.core.commands import Decision
-from tunesmith.core.events import AttemptEnded, Reported, SearchExhausted, StopRequested, Suggested
+from tunesmith.core.commands import Decision, Suggest
+from tunesmith.core.events import AttemptEnded, ExperimentStarted, Reported, SearchExhausted, StopRequested, Suggested
 from tunesmith.core.ports import Record
 from tunesmith.errors import SpecError, UserCodeError
 from tunesmith.search import FINISHED, BasicVariantGenerator, Exhausted, Proposal, Searcher, SearcherCapabilities
-from tunesmith.search.host import SearchHost
+from tunesmith.search.host import Earlier, SearchHost
 from tunesmith.space import Space
 
 SPACE = {"x": tune.uniform(0, 1)}
@@ -156,6 +156,147 @@ def test_what_an_earlier_session_proposed_is_told_first() -> None:
     (event,) = host.poll()
     host.observe(Record(event))
     assert searcher.told == [("replayed", 0, "t0", {"x": 0.1}), ("result", "t0", 3.0), ("end", "t0", 3.0, False)]
+
+
+class Repeats(Searcher):
+    """Ray-style: one answer after the other; writes down in which order it is called. Loses its way if it is told what it did not ask."""
+
+    capabilities: ClassVar[SearcherCapabilities] = SearcherCapabilities(cheap=True)
+
+    def __init__(self, answers: list[Any]) -> None:
+        super().__init__("loss", "min")
+        self.answers = answers
+        self.live: dict[str, Any] = {}
+        self.told: list[Any] = []
+
+    def suggest(self, trial_id: str) -> Any:
+        self.told.append(f"suggest {trial_id}")
+        answer = self.answers.pop(0)
+        if isinstance(answer, dict):
+            self.live[trial_id] = answer
+        return answer
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self.told.append((self.live.pop(trial_id)["x"], None if result is None else result["loss"], error))
+
+
+def past(*records: Record | int, **values: Any) -> tuple[list[tuple[Record, list[Suggest]]], Earlier]:
+    """Records, each with what was asked for because of it: a number that follows it."""
+    found: list[tuple[Record, list[Suggest]]] = []
+    earlier, session = Earlier(**values), -1
+    for record in records:
+        if isinstance(record, int):
+            found[-1][1].append(Suggest(1, record))
+            continue
+        found.append((record, []))
+        if isinstance(record.event, ExperimentStarted):
+            session = record.event.session
+        elif isinstance(record.event, Suggested):
+            earlier.values.setdefault(record.event.trial, record.event.values)
+            earlier.sessions[record.event.trial] = session
+    return found, earlier
+
+
+def started(session: int) -> Record:
+    return Record(ExperimentStarted({}, session))
+
+
+def suggested(trial: int, x: float) -> Record:
+    return Record(Suggested(trial, {"x": x}))
+
+
+def replayed(searcher: Searcher, *records: Record | int, config: Any = SPACE, **values: Any) -> SearchHost:
+    found, earlier = past(*records, **values)
+    host = host_of(searcher, config, earlier=earlier)
+    for record, asked in found:
+        host.replay(record, asked)
+    return host
+
+
+def test_one_that_only_suggests_is_asked_again_where_it_was_asked(caplog: pytest.LogCaptureFixture) -> None:
+    """Suggestions of a thread are on record later than they were made: what it knew then is what it is told before it is asked."""
+    searcher = Repeats([{"x": 0.1}, {"x": 0.2}, {"x": 0.3}, {"x": 0.4}])
+    first = (started(0), 0, 1, suggested(0, 0.1), suggested(1, 0.2), reported(0, 5.0))
+    host = replayed(searcher, *first, ended(0), 2, ended(1, "oom_gpu"), suggested(2, 0.3))
+    assert searcher.told == ["suggest t0", "suggest t1", (0.1, 5.0, False), "suggest t2", (0.2, None, True)]
+    host.request(1, first=3)
+    assert answers(host) == [(3, {"x": 0.4})]
+    assert not caplog.messages
+
+
+def test_what_was_lost_with_a_session_is_asked_for_in_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    searcher = Repeats([{"x": 0.1}, {"x": 0.2}])
+    host = replayed(searcher, started(0), 0, 1, suggested(0, 0.1), started(1), ended(0), 1, suggested(1, 0.2))
+    assert searcher.told == ["suggest t0", (0.1, None, False), "suggest t1"]
+    assert answers(host) == []
+    assert not caplog.messages
+
+
+def test_nothing_now_was_an_answer_then_too(caplog: pytest.LogCaptureFixture) -> None:
+    searcher = Repeats([{"x": 0.1}, None, None, {"x": 0.2}])
+    replayed(searcher, started(0), 0, 1, suggested(0, 0.1), ended(0), suggested(1, 0.2), ended(1))
+    assert searcher.told == ["suggest t0", "suggest t1", "suggest t1", (0.1, None, False), "suggest t1", (0.2, None, False)]
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("second", [{"x": 0.9}, None, FINISHED])
+def test_one_that_answers_otherwise_is_not_told_what_became_of_it(second: Any, caplog: pytest.LogCaptureFixture) -> None:
+    searcher = Repeats([{"x": 0.1}, second, *([None, None] if second is None else []), {"x": 0.3}])
+    host = replayed(
+        searcher, started(0), 0, 1, suggested(0, 0.1), suggested(1, 0.2), reported(1, 7.0), ended(1), reported(0, 5.0), ended(0)
+    )
+    told = [one for one in searcher.told if not isinstance(one, str)]
+    assert told == ([(0.9, None, True)] if isinstance(second, dict) else []) + [(0.1, 5.0, False)]
+    (line,) = caplog.messages
+    assert line.startswith("Repeats does not repeat itself: trial t1 has {'x': 0.2}, and now it proposes ")
+    searcher.answers = [{"x": 0.4}]
+    host.request(1, first=2)
+    assert answers(host) == [(2, {"x": 0.4})], "the search goes on"
+
+
+def test_what_it_left_open_may_be_drawn_otherwise(caplog: pytest.LogCaptureFixture) -> None:
+    config = {**SPACE, "y": tune.uniform(0, 1)}
+    searcher = Repeats([{"x": 0.1}])
+    replayed(searcher, started(0), 0, Record(Suggested(0, {"x": 0.1, "y": 0.7})), ended(0), config=config)
+    assert searcher.told == ["suggest t0", (0.1, None, False)]
+    assert not caplog.messages
+
+
+def test_one_that_raises_in_a_replay_ends_the_search() -> None:
+    host = replayed(Repeats([{"x": 0.1}]), started(0), 0, 1, suggested(0, 0.1), suggested(1, 0.2), ended(0), ended(1))
+    (reason,) = answers(host)
+    assert reason.startswith("Repeats raised IndexError: pop from empty list")
+
+
+def test_values_of_another_space_are_told_in_terms_of_this_one() -> None:
+    class Counts(InLoop):
+        def begin_version(self, first: int, inside: Any) -> None:
+            self.told.append(("begins", first, list(inside)))
+
+    searcher = Counts([{"x": 0.5}])
+    records = (started(0), suggested(0, 5.0), suggested(1, 6.0), ended(0), reported(1, 1.0), ended(1))
+    host = replayed(searcher, *records, values={0: None, 1: {"x": 0.6}}, first=2)
+    assert searcher.told == [
+        ("begins", 2, [{"x": 0.6}]), ("replayed", 1, "t1", {"x": 0.6}), ("result", "t1", 1.0), ("end", "t1", 1.0, False),
+    ]  # fmt: skip
+    host.request(1, first=2)
+    assert answers(host) == [(2, {"x": 0.5})]
+
+
+def test_one_that_only_suggests_is_asked_for_what_lies_outside_too() -> None:
+    searcher = Repeats([{"x": 0.1}, {"x": 0.6}, {"x": 0.7}])
+    records = (started(0), 0, 1, suggested(0, 5.0), suggested(1, 6.0), ended(0), ended(1))
+    host = replayed(searcher, *records, values={0: None, 1: {"x": 0.6}}, first=2)
+    assert searcher.told == ["suggest t0", (0.1, None, True), "suggest t1", (0.6, None, False)], "it counts on"
+    host.request(1, first=2)
+    assert answers(host) == [(2, {"x": 0.7})]
+
+
+def test_native_searchers_that_keep_nothing_are_not_asked_again() -> None:
+    searcher = BasicVariantGenerator(max_concurrent=2)
+    host = replayed(searcher, started(0), 0, 1, suggested(0, 0.1), suggested(1, 0.2), ended(0))
+    host.request(3, first=2)
+    assert [event.trial for event in host.poll()] == [2], "one is live, and it has a bound of two"
 
 
 def test_nothing_now_is_asked_again_after_an_observation() -> None:

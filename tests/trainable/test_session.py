@@ -416,5 +416,6 @@ def test_a_checkpoint_that_is_gone_is_an_error_of_the_attempt(attempt, tmp_path)
     assert (ended.outcome, ended.error["type"]) == ("user_error", "UserCodeError")
     assert ended.error["message"] == (
         f"Trial abcde_00003 was to go on from its checkpoint 3/checkpoint_000000, and the directory {tmp_path}/gone is not there: was it "
-        f"deleted by hand? Put it back and resume the experiment, or begin a new one under another name."
+        f"deleted by hand? Put it back and continue with resume='AUTO+ERRORED', or let the trial begin anew with "
+        f"resume='AUTO+RESTART_ERRORED'."
     )

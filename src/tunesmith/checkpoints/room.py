@@ -98,8 +98,8 @@ class Room:
 
 def _amount(size: float) -> str:
     """As people write it: ``min_free_bytes="5GB"``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
+    for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"
         size /= 1000
-    return f"{size:.3g} TB"
+    return f"{size:.3g} EB"

@@ -33,7 +33,7 @@ class Rounds:
         >>> rounds.offer([ev.AttemptStarted(1, 0), ev.Reported(1, 0, 1, {})], running)
         []
         >>> [(event.trial, type(event).__name__) for event in rounds.offer([ev.AttemptEnded(0, 0, "finished")], running)]
-        [(0, 'AttemptEnded'), (1, 'AttemptStarted'), (1, 'Reported')]
+        [(1, 'AttemptStarted'), (0, 'AttemptEnded'), (1, 'Reported')]
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from tunesmith.blame import describe, outcome_of
-from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported
+from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported, SaveSkipped
 from tunesmith.errors import TrialStopped
 from tunesmith.executors.base import Assignment
 from tunesmith.executors.output import Output
@@ -54,6 +54,7 @@ class Orders:
         reuse: whether the instance of a class is kept for the next attempt.
         threads: how many threads libraries were told to use when the template imported them.
         keep_errors: whether the exception that an attempt ends with is sent itself, too.
+        min_free: bytes that saves leave free on the disk; None: what suits the disk; 0: as few as there are.
     """
 
     log_to_file: tuple[str, str] | None
@@ -61,6 +62,7 @@ class Orders:
     reuse: bool
     threads: int
     keep_errors: bool
+    min_free: int | None
 
 
 class _Closed(BaseException):
@@ -157,10 +159,14 @@ class Worker:
                 save, self._save = save or self._save, False
                 return Answer(action, mode, save)
 
-    def send(self, event: CheckpointSaved) -> None:
-        """Tell of a checkpoint that was asked for."""
+    def send(self, event: CheckpointSaved | SaveSkipped) -> None:
+        """Tell of a checkpoint that came without a report, or that there was no room for one."""
+        if isinstance(event, CheckpointSaved):
+            data = encode(Kind.SAVED, event.trial, event.attempt, event.iteration, event.checkpoint, event.bytes)
+        else:
+            data = encode(Kind.UNSAVED, event.trial, event.attempt, event.iteration, event.reason)
         self._unwinding.guard()
-        self._send(encode(Kind.SAVED, event.trial, event.attempt, event.iteration, event.checkpoint))
+        self._send(data)
         self._unwinding.allow()
 
     # -- one attempt -----------------------------------------------------------------------------------------------------
@@ -222,7 +228,7 @@ class Worker:
             os.makedirs(assignment.trial_dir, exist_ok=True)
             os.chdir(assignment.trial_dir)
         if self._runner is None:
-            self._runner = AttemptRunner(self._load(), reuse=self._orders.reuse)
+            self._runner = AttemptRunner(self._load(), self._orders.reuse, self._orders.min_free)
         seed_all(assignment.seed)
         seed_on_import(assignment.seed)
         return self._runner

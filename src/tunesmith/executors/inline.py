@@ -15,7 +15,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any, TextIO
 
-from tunesmith.core.events import AttemptEnded, AttemptStarted, CheckpointSaved, Event, Reported
+from tunesmith.core.events import AttemptEnded, AttemptStarted, CheckpointSaved, Event, Reported, SaveSkipped
 from tunesmith.executors.base import CONTINUE, Assignment, ExecutorCapabilities, ExecutorSetup
 from tunesmith.executors.kept_errors import KeptErrors
 from tunesmith.executors.machine import machine_totals
@@ -60,7 +60,7 @@ class InlineExecutor:
 
         self._setup = setup
         self._errors = KeptErrors(setup.keep_errors)
-        self._runner = AttemptRunner(setup.trainable, reuse=setup.reuse is True)
+        self._runner = AttemptRunner(setup.trainable, setup.reuse is True, setup.min_free)
         self._info = {"pid": os.getpid(), "hostname": socket.gethostname(), "node_ip": "127.0.0.1"}
         return machine_totals()
 
@@ -190,7 +190,7 @@ class _Running:
             answer = answer._replace(save=True)
         return answer
 
-    def send(self, event: CheckpointSaved) -> None:
+    def send(self, event: CheckpointSaved | SaveSkipped) -> None:
         """Goes with the next report, or with the end."""
         self._outbox.append(event)
 

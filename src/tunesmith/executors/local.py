@@ -32,7 +32,8 @@ from tunesmith.executors.nvml import Nvml
 from tunesmith.executors.process import Process
 from tunesmith.executors.surroundings import Present, hold_standard_descriptors, refuse_elsewhere, thread_variables
 from tunesmith.executors.tenants import Tenants
-from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved
+from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved, unsaved
+from tunesmith.trainable.class_api import can_save
 from tunesmith.trainable.parcel import pack_config, pack_trainable
 
 __all__ = ["LocalExecutor"]
@@ -96,7 +97,7 @@ class LocalExecutor:
         self._info = {"hostname": socket.gethostname(), "node_ip": "127.0.0.1"}
         self._errors = KeptErrors(setup.keep_errors)
         self._autopsy = Autopsy(setup.log_to_file)
-        orders = Orders(setup.log_to_file, setup.chdir, setup.reuse is True, max(1, int(setup.cpus)), setup.keep_errors)
+        orders = Orders(setup.log_to_file, setup.chdir, setup.reuse is True, max(1, int(setup.cpus)), setup.keep_errors, setup.min_free)
         self._wakes = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wakes, selectors.EVENT_READ, self._woken)
         self._nursery = Nursery(
@@ -153,7 +154,8 @@ class LocalExecutor:
         if action == CONTINUE:
             return
         assert self._setup is not None
-        process.save_due = (save or mode == "cold") and self._setup.trainable.kind == "class"
+        spec = self._setup.trainable
+        process.save_due = (save or mode == "cold") and spec.kind == "class" and can_save(spec.target) and not (asked and process.kept)
         if not asked:
             process.told_to_end = True
         elif not process.save_due:
@@ -285,14 +287,16 @@ class LocalExecutor:
         messages, process.unread = process.unread, []
         for kind, fields in messages:
             if kind is Kind.REPORT:
-                self._ready.append(reported(fields))
-                process.asked = not process.told_to_end
+                event = reported(fields)
+                self._ready.append(event)
+                process.asked, process.kept = not process.told_to_end, event.checkpoint is not None
+                process.save_due = process.save_due and not process.kept
                 if process.told_to_end and not process.save_due:
                     self._endings.unwinding(process)
                 process.told_to_end = False
-            elif kind is Kind.SAVED:
-                self._ready.append(saved(fields))
-                if process.save_due:
+            elif kind is Kind.SAVED or kind is Kind.UNSAVED:
+                self._ready.append(saved(fields) if kind is Kind.SAVED else unsaved(fields))
+                if process.save_due and not process.told_to_end:  # else it is on its way to the report at which it hears of it
                     process.save_due = False
                     self._endings.unwinding(process)
             elif kind is Kind.ENDED:

@@ -61,7 +61,7 @@ class Memory:
     def held(self, pids: Iterable[int], limit: int) -> tuple[int, int]:
         """Bytes that the processes hold together, and how many of them hold any.
 
-        What they share with each other and with others is found out only if it matters: that takes the kernel milliseconds per gigabyte.
+        What they share with each other and with others is found out only if it matters: that takes the kernel some 50 ms per gigabyte.
         As long as they are not above ``limit`` with everything counted in full, that sum is what is returned.
         """
         resident = {pid: size for pid in pids if (size := self._resident(pid))}

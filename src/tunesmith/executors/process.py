@@ -35,6 +35,7 @@ class Process:
         assignment: the attempt that it runs or has not yet been buried with; None while it is idle.
         launches: how many attempts it was given.
         asked: a report waits for its answer.
+        kept: its newest report came with a checkpoint, so there is nothing more to save.
         told_to_end: it was, while no report waited: it will be at its next one.
         leaving: it was told to end, and knows.
         save_due: it was told to save before it ends.
@@ -54,7 +55,7 @@ class Process:
         self.pid = 0
         self.assignment: Assignment | None = None
         self.launches = 0
-        self.asked = self.told_to_end = self.leaving = self.save_due = False
+        self.asked = self.kept = self.told_to_end = self.leaving = self.save_due = False
         self.doom = self.excess = ""
         self.signalled = False
         self.dump_at: int | None = None
@@ -108,7 +109,7 @@ class Process:
         """Give it an attempt. Surroundings travel only if they are others than the last time."""
         self.assignment = assignment
         self.launches += 1
-        self.asked = self.told_to_end = self.leaving = self.save_due = False
+        self.asked = self.kept = self.told_to_end = self.leaving = self.save_due = False
         self.gpus = assignment.gpus
         given = _without_config(assignment)
         if surroundings is self._surroundings and variables == self._variables:

@@ -12,10 +12,10 @@ import struct
 from enum import IntEnum
 from typing import Any
 
-from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported
+from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported, SaveSkipped
 from tunesmith.errors import ExecutorError
 
-__all__ = ["HEADER", "LIMIT", "Frames", "Kind", "encode", "ended", "report_of", "reported", "saved"]
+__all__ = ["HEADER", "LIMIT", "Frames", "Kind", "encode", "ended", "report_of", "reported", "saved", "unsaved"]
 
 HEADER = struct.Struct("<IB")
 LIMIT = 1 << 30
@@ -29,9 +29,9 @@ class Kind(IntEnum):
 
     Driver to worker: LAUNCH (see :mod:`tunesmith.executors.child`), ANSWER (trial, attempt, action, mode, save), SAVE (trial, attempt),
     EXIT ().
-    Worker to driver: REPORT (trial, attempt, iteration, metrics, checkpoint, named, extras as bytes or None), SAVED (trial, attempt,
-    iteration, checkpoint), ENDED (trial, attempt, outcome, error, exception as bytes, reason why the worker can't be used again or "",
-    modules imported).
+    Worker to driver: REPORT (trial, attempt, iteration, metrics, checkpoint, its size, named, extras as bytes or None), SAVED (trial,
+    attempt, iteration, checkpoint, size), UNSAVED (trial, attempt, iteration, reason), ENDED (trial, attempt, outcome, error, exception
+    as bytes, reason why the worker can't be used again or "", modules imported).
     Driver to template: TRAINABLE (size of each part, orders, script, excluded packages, modules to import first) with a file,
     PRELOAD (module names), FORK (worker) with a socket.
     Template to driver: FORKED (worker, pid), UNFORKED (worker, why), EXITED (worker, wait status), SPOILED (module, why),
@@ -45,6 +45,7 @@ class Kind(IntEnum):
     REPORT = 16
     SAVED = 17
     ENDED = 18
+    UNSAVED = 19
     TRAINABLE = 32
     PRELOAD = 33
     FORK = 34
@@ -111,13 +112,15 @@ def report_of(event: Reported) -> bytes:
     extras = None
     if event.extras:
         extras = _dumps({name: blob for name, value in event.extras.items() if (blob := _pickled(value)) is not None}, 5)
-    return encode(Kind.REPORT, event.trial, event.attempt, event.iteration, event.metrics, event.checkpoint, event.named, extras)
+    return encode(
+        Kind.REPORT, event.trial, event.attempt, event.iteration, event.metrics, event.checkpoint, event.bytes, event.named, extras
+    )
 
 
 def reported(fields: tuple[Any, ...]) -> Reported:
     """The inverse of :func:`report_of`. Values that can't be rebuilt here (their module is missing, say) are named only."""
-    trial, attempt, iteration, metrics, checkpoint, named, blobs = fields
-    event = Reported(trial, attempt, iteration, metrics, checkpoint, None, named)
+    trial, attempt, iteration, metrics, checkpoint, size, named, blobs = fields
+    event = Reported(trial, attempt, iteration, metrics, checkpoint, None, named, bytes=size)
     if blobs is not None:
         event.extras = {}
         for name, blob in _loads(blobs).items():
@@ -130,7 +133,13 @@ def reported(fields: tuple[Any, ...]) -> Reported:
 
 def saved(fields: tuple[Any, ...]) -> CheckpointSaved:
     """The event of a SAVED message."""
-    return CheckpointSaved(*fields)
+    trial, attempt, iteration, checkpoint, size = fields
+    return CheckpointSaved(trial, attempt, iteration, checkpoint, bytes=size)
+
+
+def unsaved(fields: tuple[Any, ...]) -> SaveSkipped:
+    """The event of an UNSAVED message."""
+    return SaveSkipped(*fields)
 
 
 def ended(fields: tuple[Any, ...]) -> AttemptEnded:

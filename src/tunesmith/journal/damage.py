@@ -19,7 +19,7 @@ from pathlib import Path
 from tunesmith.core.ports import Record
 from tunesmith.errors import JournalCorrupt
 
-__all__ = ["check_last", "check_logs", "check_records", "check_size", "cut_by_header", "emptied", "has_trials", "last_number", "unbroken"]
+__all__ = ["check_last", "check_logs", "check_records", "check_size", "cut_by_header", "emptied", "in_use", "last_number", "unbroken"]
 
 _ROLLBACK_MAGIC = bytes.fromhex("d9d505f920a163d7")
 _FRAME = 24
@@ -67,11 +67,10 @@ def cut_by_header(path: Path) -> JournalCorrupt | None:
     return _cut_short(path, size, whole) if head[:16] == b"SQLite format 3\0" and size < whole else None
 
 
-def has_trials(path: Path) -> bool:
-    """Whether directories lie beside the journal at ``path``. It is there before them, so it cannot be empty then."""
+def in_use(path: Path) -> bool:
+    """Whether other files than the journal's own (and hidden ones) lie beside the one at ``path``. It was there before them."""
     try:
-        with os.scandir(path.parent) as entries:
-            return any(entry.is_dir() for entry in entries)
+        return any(not name.startswith((".", path.name, path.stem)) for name in os.listdir(path.parent))
     except OSError:
         return False
 
@@ -79,8 +78,8 @@ def has_trials(path: Path) -> bool:
 def emptied(path: Path) -> JournalCorrupt:
     """The error for a journal without content that had some once."""
     return JournalCorrupt(
-        f"'{path}' is empty, though there are trials beside it: its content is lost, or it was copied without '{path.name}-wal'. Restore "
-        f"both from a copy; or, to begin anew, delete the directory '{path.parent}'."
+        f"'{path}' is empty, though an experiment's other files lie beside it: its content is lost, or it was copied without "
+        f"'{path.name}-wal'. Restore both from a copy; or, to begin anew, delete the directory '{path.parent}'."
     )
 
 

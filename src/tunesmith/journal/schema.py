@@ -22,7 +22,7 @@ from pathlib import Path
 from tunesmith.core.codec import FORMAT, dumps, loads
 from tunesmith.core.ports import Header
 from tunesmith.errors import JournalCorrupt, JournalError, StorageFull
-from tunesmith.journal.damage import check_last, check_size, cut_by_header, emptied, has_trials, last_number
+from tunesmith.journal.damage import check_last, check_size, cut_by_header, emptied, in_use, last_number
 
 __all__ = [
     "APPLICATION_ID",
@@ -110,7 +110,7 @@ def check_file(connection: sqlite3.Connection, path: Path) -> int:
                 raise JournalCorrupt(
                     f"'{path}' is an SQLite database, but no journal of tunesmith: an experiment's own is its {JOURNAL_FILE}."
                 )
-            if has_trials(path):
+            if in_use(path):
                 raise emptied(path)
             raise JournalCorrupt(f"'{path}' is empty: the creation of the journal was interrupted. Nothing is lost: delete it.")
         check_size(connection, path)

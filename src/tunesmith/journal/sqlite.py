@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from tunesmith.core.codec import FORMAT, dumps, encode_decisions, encode_event
 from tunesmith.core.ports import Header, Record
 from tunesmith.errors import JournalError, SpecError
-from tunesmith.journal.damage import check_logs, check_records, has_trials, last_number, unbroken
+from tunesmith.journal.damage import check_logs, check_records, in_use, last_number, unbroken
 from tunesmith.journal.filesystem import is_network
 from tunesmith.journal.lease import Lease
 from tunesmith.journal.migrations import migrate
@@ -126,7 +126,7 @@ class SqliteJournal:
 
         Args:
             path: of the journal's file.
-            fresh: what to store if the file's creation was interrupted; None: such a file is refused, and always if trials lie beside it.
+            fresh: what to store if the file's creation was interrupted; None: such a file is refused, and always if other files lie beside it.
             take_over: take the lease from a process on another host, of which it cannot be told from here whether it lives. Only for
                 one that is gone: if it should live all the same, its next commit on a network disk fails, and it ends. The lease of
                 a live process on this host is refused as ever.
@@ -146,7 +146,7 @@ class SqliteJournal:
             raise JournalError(f"there is no journal at '{path}'. Give the path of an experiment's own experiment.db.")
 
         def prepare(connection: sqlite3.Connection) -> tuple[Header, Mode]:
-            if fresh is not None and is_empty(connection) and not has_trials(path):
+            if fresh is not None and is_empty(connection) and not in_use(path):
                 prepare_empty(connection)
                 return replace(fresh, format=FORMAT), mode
             migrate(connection, path, check_file(connection, path))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from tunesmith.core.flat import unflatten
@@ -25,15 +26,17 @@ class Layout:
         keys: of such a row, in their order.
         names: the same without ``config``.
         config: place of ``config`` among the keys; None: there is none.
-        template: JSON of such a row, nested where names have a "/", with a ``%s`` for each value and without the closing brace.
-        order: place among the names of each ``%s``.
+        order: place among the names of each value in JSON, which is nested where names have a "/".
+        leads: what JSON has before each value, in that order.
+        end: what it has behind the last one, but for the closing brace.
     """
 
     keys: tuple[str, ...]
     names: tuple[str, ...]
     config: int | None
-    template: str
     order: tuple[int, ...]
+    leads: tuple[str, ...]
+    end: str
 
 
 @lru_cache(maxsize=64)
@@ -41,20 +44,23 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     """The layout for rows with these keys."""
     names = tuple([key for key in keys if key != "config"])
     order: list[int] = []
-    template = _template(unflatten({name: place for place, name in enumerate(names)}), order)
-    return Layout(keys, names, keys.index("config") if "config" in keys else None, template.removesuffix("}"), tuple(order))
+    leads: list[str] = []
+    end = _walk(unflatten({name: place for place, name in enumerate(names)}), "", order, leads)
+    return Layout(keys, names, keys.index("config") if "config" in keys else None, tuple(order), tuple(leads), end.removesuffix("}"))
 
 
-def _template(nested: Mapping[str, Any], order: list[int]) -> str:
-    parts = []
-    for key, inner in nested.items():
+def _walk(nested: Mapping[str, Any], text: str, order: list[int], leads: list[str]) -> str:
+    """Note what stands before each place in ``nested``; ``text`` is what there is since the last place, and so is what is returned."""
+    text += "{"
+    for index, (key, inner) in enumerate(nested.items()):
+        text += f"{', ' if index else ''}{one_line(key)}: "
         if isinstance(inner, dict):
-            text = _template(inner, order)
+            text = _walk(inner, text, order, leads)
         else:
-            text = "%s"
             order.append(inner)
-        parts.append(f"{one_line(key).replace('%', '%%')}: {text}")
-    return f"{{{', '.join(parts)}}}"
+            leads.append(text)
+            text = ""
+    return text + "}"
 
 
 class Rows:
@@ -78,9 +84,10 @@ def json_lines(rows: Rows) -> str:
     if not layout.names:
         return ("{" + tail.removeprefix(", ")) * len(rows.values)
     columns = _columns(rows.values, JSON_TEXTS)
-    if layout.order != tuple(range(len(columns))):
-        columns = [columns[place] for place in layout.order]
-    return tail.join([*map(layout.template.__mod__, zip(*columns, strict=True)), ""])
+    parts: list[Iterable[str]] = []
+    for lead, place in zip(layout.leads, layout.order, strict=True):
+        parts += (repeat(lead), columns[place])
+    return f"{layout.end}{tail}".join([*map("".join, zip(*parts, strict=False)), ""])
 
 
 def csv_lines(rows: Rows, names: tuple[str, ...]) -> str:
@@ -108,16 +115,15 @@ def _columns(rows: Sequence[Sequence[Any]], texts: Mapping[type, Callable[[Any],
 
 def _column(values: tuple[Any, ...], texts: Mapping[type, Callable[[Any], str]]) -> Sequence[str]:
     kinds = set(map(type, values))
-    if len(kinds) == 1:
-        (kind,) = kinds
-        if kind is float:
-            if all(map(math.isfinite, values)):
-                return digits_of(values)
-        elif values[0] is values[-1] and values.count(values[0]) == len(values):
-            return [texts[kind](values[0])] * len(values)
-        else:
-            return list(map(texts[kind], values))
-    return [texts[type(value)](value) for value in values]
+    if len(kinds) > 1:
+        return [texts[type(value)](value) for value in values]
+    (kind,) = kinds
+    first = values[0]
+    if first == values[-1] and (first or kind is not float) and values.count(first) == len(values):  # 0.0 and -0.0 are equal
+        return [texts[kind](first)] * len(values)
+    if kind is float and all(map(math.isfinite, values)):
+        return digits_of(values)
+    return list(map(texts[kind], values))
 
 
 class _Echo:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["JSON_TEXTS", "SCALARS", "by_line", "config_text", "digits", "digits_of", "entries", "json_holds", "one_line", "scalars"]
@@ -98,28 +99,26 @@ def _with_string_keys(value: Any, parents: tuple[int, ...]) -> Any:
 
 
 _ENCODER = json.JSONEncoder(default=_plain)
-_digits: dict[float, str] = {}  # of the newest numbers: to find them takes long, and most are written into more than one file
-_MANY = 4096
+_MANY = 64
+_digits = lru_cache(maxsize=_MANY)(float.__repr__)
+_newest: dict[float, tuple[tuple[float, ...], list[str]]] = {}
 
 
 def digits(number: float) -> str:
-    """``repr(number)``."""
-    return _digits.get(number) or _find([number])[0]
+    """``repr(number)``. To find the digits takes long, and most numbers are written into more than one file: the newest are kept."""
+    return _digits(number) if number else repr(number)  # 0.0 and -0.0 are equal
 
 
-def digits_of(numbers: Sequence[float]) -> list[str]:
-    """``repr`` of each."""
-    known = list(map(_digits.get, numbers))
-    return _find(numbers) if None in known else known  # type: ignore[return-value]
-
-
-def _find(numbers: Sequence[float]) -> list[str]:
+def digits_of(numbers: tuple[float, ...]) -> list[str]:
+    """:func:`digits` of some that are finite."""
+    known = _newest.get(numbers[-1])
+    if known is not None and known[0] == numbers:
+        return known[1]
     texts = list(map(repr, numbers))
-    found = dict(zip(numbers, texts, strict=True))
-    found.pop(0.0, None)  # -0.0 is equal to it
-    if len(_digits) > _MANY:
-        _digits.clear()
-    _digits.update(found)
+    if 0.0 not in numbers:
+        if len(_newest) >= _MANY:
+            _newest.clear()
+        _newest[numbers[-1]] = numbers, texts
     return texts
 
 

@@ -65,15 +65,17 @@ class RowFile:
         self._begun = False
         self._config: Any = None
         self._tail = ""
-        self._forget()
+        self._waiting: list[Rows] = []
+        self._rows = _NONE  # the last of those that wait
+        self._count = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take one row. Of its values those that are scalars or strings are written: arrays and objects are other loggers' business."""
-        self._hold(row)
-        if self._count >= _ROWS_IN_MEMORY:
+        if self._hold(row) >= _ROWS_IN_MEMORY:
             self.flush()
 
-    def _hold(self, row: Mapping[str, Any]) -> None:
+    def _hold(self, row: Mapping[str, Any]) -> int:
+        """Let a row wait; returns how many do."""
         rows = self._rows
         keys = tuple(row)
         layout = rows.layout if keys == rows.layout.keys else layout_of(keys)
@@ -83,13 +85,13 @@ class RowFile:
             if config is not self._config:
                 self._configure(config)
         if not SCALARS.issuperset(map(type, values)):
-            self._hold({key: value for key, value in row.items() if key == "config" or type(value) in SCALARS})
-            return
+            return self._hold({key: value for key, value in row.items() if key == "config" or type(value) in SCALARS})
         if layout is not rows.layout or rows.tail is not self._tail:
             rows = self._rows = Rows(layout, self._tail)
             self._waiting.append(rows)
         rows.values.append(values)
         self._count += 1
+        return self._count
 
     def flush(self) -> None:
         """Write what waits."""
@@ -122,8 +124,8 @@ class RowFile:
 
     def rewrite(self, rows: Iterable[Mapping[str, Any]], told: Iterable[Mapping[str, Any]] = ()) -> None:
         """Make the file hold exactly ``rows``, as if all of ``told`` had been added and some taken back; rows that waited are forgotten."""
+        self._waiting, self._rows, self._count = [], _NONE, 0
         self._begun = False
-        self._forget()
         self._foresee(told)
         for row in rows:
             self._hold(row)
@@ -144,20 +146,13 @@ class RowFile:
     def _take(self) -> bytes:
         """What waits, as bytes; nothing waits afterwards."""
         waiting = self._waiting
-        self._waiting, self._count = [], 0
-        self._rows = _NONE
+        self._waiting, self._rows, self._count = [], _NONE, 0
         return self._encode(waiting).encode("utf-8", "backslashreplace")
 
     def _replace(self, data: bytes) -> None:
         self._pool.close(self.path)
         replace(self.path, data)
         self._begun = True
-
-    def _forget(self) -> None:
-        """As if there had been no rows."""
-        self._waiting: list[Rows] = []
-        self._rows = _NONE  # the last of those that wait
-        self._count = 0
 
     def _configure(self, config: Any) -> None:
         """Rows have another config from now on."""

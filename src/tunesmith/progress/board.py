@@ -26,7 +26,7 @@ _REMEMBERED = 12
 
 _ORDER = (RUNNING, PAUSED, PENDING, TERMINATED, ERROR)
 
-Show = Callable[[dict[str, Any]], Mapping[str, Any]]
+Show = Callable[[dict[str, Any], int], Mapping[str, Any]]
 
 
 @dataclass(slots=True)
@@ -38,6 +38,7 @@ class Row:
     iteration: int
     values: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    space: int = 0
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Board:
         header: of the journal.
         clock: seconds of the experiment's clock.
         options: what to show.
-        show: drawn values -> what to show of them; None: as they are.
+        show: drawn values and the version of the space that they belong to -> what to show of them; None: as they are.
     """
 
     def __init__(self, header: Header, clock: Callable[[], float], options: TableOptions | None = None, show: Show | None = None) -> None:
@@ -209,7 +210,7 @@ class Board:
             picture.rows = self._rows(most)
             picture.best = self._best()
         for row in [*picture.rows, *([picture.best] if picture.best else [])]:
-            row.values = self._show(dict(row.values))
+            row.values = self._show(dict(row.values), row.space)
         return picture
 
     def resources(self) -> dict[str, tuple[float, float]]:
@@ -295,6 +296,7 @@ class _Trials(TrialBook):
 
     def _of_old(self, event: ev.Reopened) -> TrialInfo:
         trial = TrialInfo(self.experiment, event.trial, event.values, resources=event.resources)
+        trial.space = event.space
         trial.status = ERROR if event.why == "errored" else TERMINATED
         if event.iteration:
             trial.report = ev.Reported(event.trial, event.attempt - 1, event.iteration, event.metrics, at=event.at)
@@ -303,7 +305,7 @@ class _Trials(TrialBook):
 
 def row_of(trial: TrialInfo) -> Row:
     """The trial as it is now."""
-    return Row(trial.trial_id, trial.status, trial.iteration, trial.values, trial.metrics)
+    return Row(trial.trial_id, trial.status, trial.iteration, trial.values, trial.metrics, trial.space)
 
 
 def best_of(rows: Iterable[Row], metric: str, mode: str) -> Row | None:
@@ -313,8 +315,8 @@ def best_of(rows: Iterable[Row], metric: str, mode: str) -> Row | None:
 
 
 def _copy(row: Row) -> Row:
-    return Row(row.trial_id, row.status, row.iteration, row.values, row.metrics)
+    return Row(row.trial_id, row.status, row.iteration, row.values, row.metrics, row.space)
 
 
-def _as_they_are(values: dict[str, Any]) -> Mapping[str, Any]:
+def _as_they_are(values: dict[str, Any], space: int) -> Mapping[str, Any]:  # noqa: ARG001
     return values

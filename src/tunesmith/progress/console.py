@@ -12,24 +12,28 @@ from tunesmith.progress.plain import PlainReporter
 
 if TYPE_CHECKING:
     from tunesmith.journal.trials import TrialBook
+    from tunesmith.progress.board import Show
     from tunesmith.progress.live import Screen
     from tunesmith.spec import ExperimentSpec
 
 __all__ = ["console"]
 
 
-def console(spec: ExperimentSpec, header: Header, total: int | None, book: TrialBook, past: Sequence[Record], clock: Clock) -> Observer:
+def console(
+    spec: ExperimentSpec, header: Header, total: int | None, book: TrialBook, past: Sequence[Record], clock: Clock, show: Show
+) -> Observer:
     """The observer that tells people of a run that is not to be silent.
 
     Args:
         total: trials in all, None: not known.
         book: trials for the user's own reporter; nobody else's.
         past: records of earlier sessions: known, but not told again.
+        show: drawn values and the version of the space that they belong to -> what to show of them.
     """
     reporter = spec.progress_reporter
     screen = _screen(spec, reporter)
     pictured = screen is not None or reporter is not None
-    lines = PlainReporter(header, spec.path, show=spec.space.labels, verbose=spec.verbose, clock=clock.now, pictured=pictured)
+    lines = PlainReporter(header, spec.path, show=show, verbose=spec.verbose, clock=clock.now, pictured=pictured)
     if not pictured:
         lines.replay(past)
         return lines
@@ -37,7 +41,7 @@ def console(spec: ExperimentSpec, header: Header, total: int | None, book: Trial
     from tunesmith.progress.options import TableOptions
 
     options = getattr(reporter, "options", None)  # of a class of the user's they may be anything
-    board = Board(header, clock.now, options if isinstance(options, TableOptions) else None, spec.space.labels)
+    board = Board(header, clock.now, options if isinstance(options, TableOptions) else None, show)
     if screen is not None:
         from tunesmith.progress.live import LiveReporter
 

@@ -21,7 +21,8 @@ from tunesmith.progress.text import duration, numbers, pairs, plural
 __all__ = ["PlainReporter"]
 
 _WHAT = {
-    "started": "started", "ended": "ended", "failed": "failed", "retried": "to be tried again", "reported": "reported", "reopened": "to go on",
+    "started": "started", "ended": "ended", "failed": "failed", "retried": "to be tried again", "reported": "reported",
+    "reopened": "to go on",
 }  # fmt: skip
 
 _AGAIN = {
@@ -42,6 +43,7 @@ class _Live:
     then: dict[str, Any] | None = None  # values after the exploit under way
     iteration: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    space: int = 0
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class _Best:
     iteration: int
     values: dict[str, Any]
     metrics: dict[str, Any]
+    space: int
 
 
 class PlainReporter:
@@ -59,7 +62,7 @@ class PlainReporter:
     Args:
         header: of the journal.
         path: the experiment's directory, for people.
-        show: drawn values -> what to show of them (``Space.labels``); None: as they are.
+        show: drawn values and the version of the space that they belong to -> what to show of them; None: as they are.
         stream: where to print; None: ``sys.stdout`` as it is at that moment.
         verbose: 0: nothing; 1: header, starts, ends, failures, summary; 2: every report too; 3: every decision and checkpoint too.
         clock: seconds of the experiment's clock.
@@ -77,7 +80,7 @@ class PlainReporter:
         header: Header,
         path: str,
         *,
-        show: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+        show: Callable[[dict[str, Any], int], Mapping[str, Any]] | None = None,
         stream: TextIO | None = None,
         verbose: int = 1,
         clock: Callable[[], float] = time.monotonic,
@@ -88,6 +91,7 @@ class PlainReporter:
         self._verbose, self._clock, self._limit = verbose, clock, lines_per_s
         self._pictured = pictured and verbose < 2
         self._spec: dict[str, Any] = {}
+        self._space = 0
         self._changes: dict[str, Any] = {}
         self._live: dict[int, _Live] = {}
         self._best: _Best | None = None
@@ -170,13 +174,14 @@ class PlainReporter:
         self._print(f"files: {self._path}")
 
     def _suggested(self, event: ev.Suggested) -> None:
-        self._live[event.trial] = _Live(event.values)
+        self._live[event.trial] = _Live(event.values, space=self._space)
 
     def _changed(self, event: ev.SpecChanged) -> None:
         self._spec = {**self._spec, **event.changes}
+        self._space += "space" in event.changes
 
     def _reopened(self, event: ev.Reopened) -> None:
-        self._live[event.trial] = _Live(event.values, None, event.iteration, event.metrics)
+        self._live[event.trial] = _Live(event.values, None, event.iteration, event.metrics, event.space)
         status = ERROR if event.why == "errored" else TERMINATED
         self._counts[status] = self._counts.get(status, 0) - 1
         if self._may("reopened"):
@@ -186,7 +191,7 @@ class PlainReporter:
         live = self._live.get(event.trial)
         if live is not None and self._may("started"):
             again = f" again (attempt {event.attempt + 1})" if event.attempt else ""
-            shown = pairs(self._labels(live.values))
+            shown = pairs(self._labels(live.values, live.space))
             self._print(f"trial {self._id(event.trial)} started{again}{': ' if shown else ''}{shown}")
 
     def _reported(self, event: ev.Reported) -> None:
@@ -223,7 +228,7 @@ class PlainReporter:
         elif do == "exploit" and live is not None and decision.data.get("values") is not None:
             live.then = decision.data["values"]
         elif do == "exploited" and live is not None and live.then is not None:
-            live.values, live.then = live.then, None
+            live.values, live.space, live.then = live.then, decision.data.get("space", live.space), None
         if self._verbose > 2 and do not in ("end", "retry", "launch") and self._may("decided"):
             self._print(f"trial {self._id(trial)} {do}{': ' if decision.reason else ''}{decision.reason}")
 
@@ -277,7 +282,7 @@ class PlainReporter:
             ahead = value - best.value if self._spec["modes"][0] == "max" else best.value - value
             if ahead < 0 or (ahead == 0 and trial > best.number):
                 return False
-        self._best = _Best(trial, value, live.iteration, live.values, numbers(live.metrics, metrics))
+        self._best = _Best(trial, value, live.iteration, live.values, numbers(live.metrics, metrics), live.space)
         return True
 
     # -- the summary -----------------------------------------------------------------------------------------------------
@@ -296,7 +301,7 @@ class PlainReporter:
         best = self._best
         if best is not None:
             yield f"best trial {self._id(best.number)}: {pairs(best.metrics)} after {plural(best.iteration, 'iteration')}"
-            yield f"best config: {pairs(self._labels(best.values)) or 'nothing was drawn'}"
+            yield f"best config: {pairs(self._labels(best.values, best.space)) or 'nothing was drawn'}"
         groups = self._failures.groups
         for group in groups:
             yield f"{group.count} of {plural(total, 'trial')}: {group.text}"
@@ -341,8 +346,8 @@ class PlainReporter:
     def _id(self, trial: int) -> str:
         return trial_id_of(self._header, trial)
 
-    def _labels(self, values: dict[str, Any]) -> Mapping[str, Any]:
-        return self._show(values) if self._show is not None else values
+    def _labels(self, values: dict[str, Any], space: int) -> Mapping[str, Any]:
+        return self._show(values, space) if self._show is not None else values
 
 
 def _change(key: str, before: Any, now: Any) -> str:

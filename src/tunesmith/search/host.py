@@ -14,7 +14,7 @@ from tunesmith.blame import describe_exception
 from tunesmith.core.commands import Suggest
 from tunesmith.core.events import AttemptEnded, ExperimentStarted, Reported, SearchExhausted, Suggested
 from tunesmith.core.ports import Record
-from tunesmith.errors import TuneError, UserCodeError
+from tunesmith.errors import SpaceError, TuneError, UserCodeError
 from tunesmith.search.base import Exhausted, Proposal, Searcher
 from tunesmith.space import Space
 from tunesmith.space.domains import same
@@ -238,8 +238,8 @@ class SearchHost:
                 return
             trial = self._wanted[0]
             try:
-                answer = self._searcher.propose(trial, self._trial_id(trial))
-                if trial in self._again and answer is not None:
+                answer = self._propose(trial)
+                if isinstance(answer, SpaceError) or (trial in self._again and answer is not None):
                     self._wanted.popleft()
                     self._compare(trial, answer)
                     continue
@@ -260,6 +260,15 @@ class SearchHost:
                 self._idle += 1
                 if self._idle >= IDLE_ASKS:
                     self._end(f"{self._name} had nothing to propose {IDLE_ASKS} times in a row while no trial was under way")
+
+    def _propose(self, trial: int) -> Proposal | Exhausted | SpaceError | None:
+        """Ask it; what it proposes again may be outside of the space, if that has changed."""
+        try:
+            return self._searcher.propose(trial, self._trial_id(trial))
+        except SpaceError as error:
+            if trial not in self._again:
+                raise
+            return error
 
     def _observe(self, record: Record) -> None:
         try:
@@ -290,7 +299,8 @@ class SearchHost:
             if not self._again.pop(trial, False):  # it was asked somewhere else then, or has not answered where it did then
                 if trial in self._wanted:
                     self._wanted.remove(trial)
-                self._compare(trial, self._searcher.propose(trial, trial_id), event)
+                self._again[trial] = False
+                self._compare(trial, self._propose(trial), event)
                 del self._again[trial]
             return
         values = self._earlier.values.get(trial, event.values)
@@ -298,7 +308,7 @@ class SearchHost:
             self._live[trial] = None
             self._searcher.on_replayed(trial, trial_id, values)
 
-    def _compare(self, trial: int, answer: Proposal | Exhausted | None, event: Suggested | None = None) -> None:
+    def _compare(self, trial: int, answer: Proposal | Exhausted | SpaceError | None, event: Suggested | None = None) -> None:
         """Take what it answers for a trial of an earlier session. Results of something else than it proposes now are not told to it."""
         self._again[trial] = True
         values = self._earlier.values.get(trial, event.values if event is not None else None)
@@ -306,14 +316,14 @@ class SearchHost:
         if values is not None and given is not None and all(name in values and same(values[name], given[name]) for name in given):
             self._live[trial] = None
             return
-        if given is not None:
+        if isinstance(answer, Proposal | SpaceError):
             self._searcher.on_trial_complete(self._trial_id(trial), error=True)
         if values is not None and not self._differed:
             self._differed = True
             _log.warning(
-                "%s does not propose again what it did: trial %s has %s, and now it says %s. It is not told what became of such trials. It "
-                "goes on exactly if it depends on its seed and on what it is told only, or overrides on_replayed.",
-                self._name, self._trial_id(trial), values, given if given is not None else answer,
+                "%s does not repeat itself: trial %s has %s, and now it proposes %s. What became of such trials is not told to it. To go "
+                "on exactly, it must depend on nothing but its seed and what it is told, or override on_replayed.",
+                self._name, self._trial_id(trial), {name: values.get(name) for name in given or values}, given or answer,
             )  # fmt: skip
 
     def _complete(self, trial: int, outcome: str) -> None:

@@ -125,7 +125,7 @@ class Group:
         return [weight if i == chosen else 0 for i, weight in enumerate(weights)]
 
     def point(self, values: Mapping[str, Any], fixed: Mapping[str, Any]) -> int:
-        """Which point of the grid ``values`` stand at, of those that are left by ``fixed``, with which they agree: the inverse of ``draw``."""
+        """Which point of the grid ``values`` stand at, of those that are left by ``fixed``, with which they agree."""
         point, size = 0, 1
         for grid in self.grids:
             weights, index = self._weights(grid, fixed), _index(grid, values[grid.name])

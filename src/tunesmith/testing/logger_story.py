@@ -86,7 +86,9 @@ class Story:
 
     def host(self, loggers: Iterable[Any], *, note: bool = False, **options: Any) -> LoggerHost:
         """A host that follows from here on; ``note``: where it stands is noted on disk, as in a run that may be resumed."""
-        book = TrialBook(self.header, str(self.directory), "train", self.resolve, keep_finished=False, reader=self.journal.read)
+        resolve = self.resolve
+        config = None if resolve is None else lambda values, _: resolve(values)
+        book = TrialBook(self.header, str(self.directory), "train", config, keep_finished=False, reader=self.journal.read)
         directory = str(self.directory) if note else None
         host = LoggerHost(loggers, book, lambda: nullcontext(self.journal), directory, options.pop("linger_s", 0.0))
         self.hosts.append(host)
@@ -110,7 +112,7 @@ class Story:
         """A report, made of ``metrics`` as a worker makes it: flat scalars, and apart what is none."""
         flat, others = flatten_metrics(metrics)
         full = {**flat, "training_iteration": iteration, "time_this_iter_s": 0.5, "time_total_s": 0.5 * iteration}
-        self.add(ev.Reported(trial, attempt, iteration, full, checkpoint, None, tuple(others), 1.0 + iteration, others or None))
+        self.add(ev.Reported(trial, attempt, iteration, full, checkpoint, None, tuple(others), 1.0 + iteration, extras=others or None))
 
     def end(self, trial: int = 0, attempt: int = 0, outcome: str = "finished", reason: str = "") -> None:
         """The trial is over, and well."""

@@ -25,6 +25,7 @@ from tunesmith.space import (
     sample_from,
     uniform,
 )
+from tunesmith.testing.searcher_story import SearcherStory
 
 __all__ = ["SearcherKit"]
 
@@ -208,3 +209,14 @@ class SearcherKit:
             second.on_replayed(number, str(number), values)
             self.finish(second, number, float(number))
         self.check(space, second.propose(5, "5"))
+
+    def test_resumed_at_any_moment_it_proposes_what_it_would_have(self) -> None:
+        space = Space.parse({"x": uniform(0, 1), "n": randint(0, 5), "c": choice(["a", "b"])})
+        whole = SearcherStory(self.make, space, self.metric, self.mode)
+        for moment in range(1, whole.play()):
+            story = SearcherStory(self.make, space, self.metric, self.mode)
+            story.play(moment)
+            for more in (3, 1000):
+                story.resume()
+                story.play(more)
+            assert story.proposed() == whole.proposed(), f"resumed after moment {moment}, it proposed something else"

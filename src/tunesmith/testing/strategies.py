@@ -82,7 +82,6 @@ def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
         st.builds(ev.Reported, trial, attempt, _counts, metrics(), st.none() | checkpoints, st.none() | text, named, at),
         st.builds(ev.Reported, trial, attempt, _counts, metrics(), checkpoints, st.none() | text, named, at, sizes),
         st.builds(ev.Reported, trial, attempt, _counts, metrics(), at=at),
-        st.builds(ev.ExperimentStarted, _objects(), _counts, at),
         st.builds(ev.ExperimentStarted, _objects(), _counts, at, only=st.none() | st.lists(trial, max_size=2).map(tuple)),
         st.builds(ev.SpecChanged, _objects(), at),
         st.builds(ev.Suggested, trial, _drawn(), text, st.none() | amounts, st.none() | text, st.none() | text, at),
@@ -101,11 +100,12 @@ def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
 
 
 def _reopened(trial: SearchStrategy[int]) -> SearchStrategy[ev.Reopened]:
-    saved = st.tuples(st.text(max_size=12), _counts, _times(), st.none() | st.floats()).map(list)
-    amounts = st.none() | st.dictionaries(_names, st.floats(0, 64), max_size=3)
+    why = st.sampled_from(["errored", "criterion", "bound", "budget"])
+    saved = st.builds(lambda count, score: [f"2/checkpoint_{count:06d}", count, 1.5, score], _counts, st.none() | st.floats())
+    metrics = st.dictionaries(_names, st.floats(), max_size=2)
     return st.builds(
-        ev.Reopened, trial, st.integers(0, 5), st.sampled_from(["errored", "criterion", "bound", "budget"]), _drawn(), amounts, _counts,
-        _times(), metrics(), _counts, st.lists(saved, max_size=2), st.none() | saved, _times(),
+        ev.Reopened, trial, _counts, why, metrics, st.none() | metrics, _counts, _times(), metrics, _counts, st.lists(saved, max_size=2),
+        st.none() | saved, _times(),
     )  # fmt: skip
 
 

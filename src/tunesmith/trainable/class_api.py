@@ -18,7 +18,7 @@ from tunesmith.trainable import session as session_module
 from tunesmith.trainable.metrics import Counters, filled
 from tunesmith.trainable.worker import Session
 
-__all__ = ["Trainable", "run_class"]
+__all__ = ["Trainable", "can_save", "run_class"]
 
 
 class Trainable:
@@ -201,7 +201,7 @@ def run_class(make: Callable[..., Trainable], session: Session, idle: Trainable 
         try:
             _loop(trainable, session, frequency, at_end)
         except TrialStopped:
-            if _owes_checkpoint(session, at_end) and _can_save(trainable):
+            if _owes_checkpoint(session, at_end) and can_save(trainable):
                 _save_now(trainable, session)
     except BaseException:
         stop_quietly(trainable)
@@ -236,19 +236,19 @@ def _loop(trainable: Trainable, session: Session, frequency: int, at_end: bool) 
             session.report(result, *staged)
         else:
             session.report(result)
-        if session.save_asked and _can_save(trainable):
+        if session.save_asked and can_save(trainable):
             _save_now(trainable, session)
 
 
 def _due(trainable: Trainable, result: Mapping[str, Any], iteration: int, frequency: int, at_end: bool) -> bool:
     """Whether a checkpoint goes with this result."""
     wanted = bool(result.get("should_checkpoint")) or (frequency > 0 and iteration % frequency == 0)
-    if wanted and not _can_save(trainable):
+    if wanted and not can_save(trainable):
         raise UserCodeError(
             f"A checkpoint of {type(trainable).__name__} is due (checkpoint_freq, or should_checkpoint in its result), and the class "
             f"defines no save_checkpoint()."
         )
-    return wanted or (at_end and bool(result.get("done")) and _can_save(trainable))
+    return wanted or (at_end and bool(result.get("done")) and can_save(trainable))
 
 
 def _owes_checkpoint(session: Session, at_end: bool) -> bool:
@@ -276,8 +276,10 @@ def _staged(trainable: Trainable, session: Session, ahead: int = 0) -> tuple[str
         return None
 
 
-def _can_save(trainable: Trainable) -> bool:
-    return type(trainable).save_checkpoint is not Trainable.save_checkpoint or hasattr(trainable, "_save")
+def can_save(trainable: Trainable | type[Trainable]) -> bool:
+    """Whether it defines how it is saved."""
+    cls = trainable if isinstance(trainable, type) else type(trainable)
+    return cls.save_checkpoint is not Trainable.save_checkpoint or hasattr(trainable, "_save")
 
 
 def _checked(trainable: Trainable, result: Any) -> dict[str, Any]:

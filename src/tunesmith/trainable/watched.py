@@ -184,10 +184,6 @@ class Watched(dict[Any, Any]):
         self._all()
         return super().__or__(other)
 
-    def __ror__(self, other: Any) -> Any:
-        self._all()
-        return super().__ror__(other)
-
     def __eq__(self, other: object) -> bool:
         self._all()
         return super().__eq__(other)

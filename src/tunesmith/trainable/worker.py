@@ -92,8 +92,8 @@ class Session:
             if not os.path.isdir(assignment.checkpoint):
                 raise UserCodeError(
                     f"Trial {assignment.trial_id} was to go on from its checkpoint {assignment.checkpoint_id}, and the directory "
-                    f"{assignment.checkpoint} is not there: was it deleted by hand? Put it back and resume the experiment, or begin a new "
-                    f"one under another name."
+                    f"{assignment.checkpoint} is not there: was it deleted by hand? Put it back and continue with resume='AUTO+ERRORED', "
+                    f"or let the trial begin anew with resume='AUTO+RESTART_ERRORED'."
                 )
             self.checkpoint = Checkpoint(assignment.checkpoint)
             noted = self.notes()
