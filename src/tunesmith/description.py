@@ -31,6 +31,8 @@ def describe(spec: ExperimentSpec, seed: int, num_samples: int | None, drain_s: 
     Args:
         seed: the experiment's; num_samples: trials in all, None: until a limit; drain_s: None: as long as it takes.
     """
+    from tunesmith.trainable.class_api import can_save
+
     failure, checkpoint, executor = spec.failure, spec.checkpoint, spec.executor
     assert executor is not None, "the front chooses the executor"
     fixed = spec.resources if spec.resources is not None and not callable(spec.resources) else {"cpu": 1.0}
@@ -55,7 +57,7 @@ def describe(spec: ExperimentSpec, seed: int, num_samples: int | None, drain_s: 
         "fail_fast": bool(failure.fail_fast),
         "growing": executor.capabilities.growing,
         "warm_pause": executor.capabilities.warm_pause,
-        "can_save": spec.trainable.kind == "class",
+        "can_save": spec.trainable.kind == "class" and can_save(spec.trainable.target),
         "num_to_keep": checkpoint.num_to_keep,
         "score_attribute": checkpoint.score_attribute,
         "score_order": checkpoint.score_order,

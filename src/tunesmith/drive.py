@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -339,14 +339,6 @@ class Drive:
                 self._explore(trial, values, data)
             case cmd.Finish():
                 self.finished = True
-
-    def recover(self, commands: Iterable[cmd.Command]) -> None:
-        """Carry out what a recovered state still owes."""
-        for command in commands:
-            if isinstance(command, cmd.Suggest):
-                self.host.request(command.n, command.first)
-            else:
-                self._carry_out_all([command])
 
     def _explore(self, trial: int, values: dict[str, Any], data: dict[str, Any]) -> None:
         if self.explore is None:

@@ -31,7 +31,7 @@ def restored(path: str, trainable: Any, param_space: Mapping[str, Any] | None = 
         param_space: the space, as it was or another one; None: the newest that is stored, its secrets from the environment.
 
     Raises:
-        SpecError: the trainable has another name, the space other parameters, or a secret is missing.
+        SpecError: the trainable has another name, or a secret is missing.
         JournalError: what is needed is not there or cannot be loaded.
     """
     header, description = recorded(path)

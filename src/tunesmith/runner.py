@@ -106,7 +106,8 @@ def run(
         fail_fast: True: the first failed trial ends the experiment; "raise": and its own exception is raised here.
         raise_on_failed_trial: raise at the end if trials ended in ERROR; False: the summary and the analysis tell.
         resume: go on with the experiment ``name``: True (or "LOCAL"): it must be there; "AUTO": begin it if it is not. What ends trials or
-            the search may differ from before (``num_samples``, ``stop``, limits ...) and is recorded. Trials that failed stay so, unless
+            the search may differ from before (``num_samples``, ``stop``, limits ...) and is recorded; so may ``config``: earlier trials
+            keep what they were drawn from, and the search uses those that lie inside the new space. Trials that failed stay so, unless
             "+ERRORED" is behind it, as in "AUTO+ERRORED" (they go on from their newest checkpoint), or "+RESTART_ERRORED" (they begin
             anew); "+ERRORED_ONLY" and "+RESTART_ERRORED_ONLY": and nothing else is run now. "ERRORED_ONLY" alone is the last.
         take_over: go on with an experiment that a driver on another machine has not given up, because that machine is known to be dead.

@@ -20,7 +20,7 @@ from tunesmith.spec import ExperimentSpec
 from tunesmith.trainable.homes import by_value
 from tunesmith.trainable.serialize import blamed_config
 
-__all__ = ["FILE", "Stored", "StoredSpace", "fingerprint", "load", "pack", "save"]
+__all__ = ["FILE", "Stored", "StoredSpace", "fingerprint", "load", "pack", "save", "with_secrets"]
 
 FILE = "spec.pkl"
 _FORMAT = 2
@@ -115,6 +115,18 @@ def fingerprint(description: Mapping[str, Any]) -> str:
         description: from ``Space.describe``, before or after a trip through the journal.
     """
     return hashlib.blake2b(dumps(description).encode(), digest_size=16).hexdigest()
+
+
+def with_secrets(config: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``config``, which has none, with the secrets of ``given`` put into it.
+
+    Example:
+        >>> with_secrets({"hub": {"user": "ada"}}, {"lr": 0.1, "hub": {"password": "x"}})
+        {'hub': {'user': 'ada', 'password': 'x'}}
+    """
+    for path, value in _removed(given, redact(given)):
+        _put(config, path.split("/"), value)
+    return config
 
 
 def pack(spec: ExperimentSpec) -> Stored:

@@ -141,7 +141,7 @@ class Tuner:
             trainable: of the same name as before.
             resume_unfinished: only True.
             resume_errored, restart_errored: only False.
-            param_space: the same space again; needed if it held secrets or what could not be pickled.
+            param_space: the space, as it was or another one; needed if it held secrets or what could not be pickled.
 
         Raises:
             SpecError: there is no experiment, the trainable is another one, or a flag is not supported.

@@ -9,12 +9,12 @@ from typing import Any
 from tunesmith.core import events as ev
 from tunesmith.core.ports import Record
 from tunesmith.errors import JournalError, SpecError
-from tunesmith.search.host import Earlier
+from tunesmith.search.earlier import Earlier
 from tunesmith.secrets import is_secret
 from tunesmith.space import Space, config_from_description
 from tunesmith.space.rebuild import lost_in, space_from_description
 from tunesmith.space.translate import Translator
-from tunesmith.specfile import FILE, Stored, fingerprint
+from tunesmith.specfile import FILE, Stored, fingerprint, with_secrets
 
 __all__ = ["Versions"]
 
@@ -81,9 +81,9 @@ class Versions:
         Raises:
             SpecError: part of that version is lost; names it.
         """
-        config = self._space(self.descriptions[version]).resolve(values)
-        lost = lost_in(config)
-        if lost is not None:
+        description = self.descriptions[version]
+        config = self._space(description).resolve(values)
+        if self._key(description) in self._rebuilt and (lost := lost_in(config)) is not None:
             raise SpecError(
                 f"its configuration belongs to an earlier version of the search space, which {FILE} does not hold (any more) or which "
                 f"cannot be loaded here, and {lost!r} in it is nothing that the journal could record."
@@ -182,7 +182,8 @@ class Versions:
             except JournalError as error:
                 _log.warning("%s Of an earlier search space only what the journal describes is at hand.", error)
         self._rebuilt.add(key)
-        return space_from_description(description)
+        space = space_from_description(description)
+        return space if given is None else Space.parse(with_secrets(dict(space.config), given))
 
     def _key(self, description: Mapping[str, Any]) -> str:
         known = self._keys.get(id(description))

@@ -370,7 +370,8 @@ def test_a_trial_that_cannot_go_on_is_named(go: Go, tmp_path: Path) -> None:
     assert [getattr(net, "name", net) for net in configs(after, "net")] == ["Net(deep)", "Net(deep)", "deep"], "of ended ones labels do"
 
 
-def test_secrets_of_an_earlier_space_come_from_the_new_one(go: Go) -> None:
+@pytest.mark.parametrize("stored", [True, False])
+def test_secrets_of_an_earlier_space_come_from_the_new_one(go: Go, tmp_path: Path, stored: bool) -> None:
     seen: list[Any] = []
 
     def shows(config: dict[str, Any]) -> None:
@@ -383,6 +384,8 @@ def test_secrets_of_an_earlier_space_come_from_the_new_one(go: Go) -> None:
         return {"n": n, "hub": {"password": "hush"}, "wandb": {"project": "p"}}
 
     go(shows, config=space(2), num_samples=2)
+    if not stored:
+        (tmp_path / "x" / FILE).unlink()
     go(shows, config=space(3), num_samples=3, resume=True)
     assert seen == [(2, "hush", {"project": "p"})] * 2 + [(2, "hush", {"project": "p"}), (3, "hush", {"project": "p"})]
 

@@ -171,3 +171,69 @@ def test_a_failed_open_gives_the_lease_back(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="no journal, or is damaged"):
             SqliteJournal.open(path)
     assert not path.with_suffix(".lock").exists()
+
+
+def abandoned(tmp_path: Path, **owner: Any) -> Path:
+    """A journal with one record and the lease of an owner that differs from this process by ``owner``."""
+    path = tmp_path / "experiment.db"
+    with SqliteJournal.create(path, Header("0" * 32, "x", 0.0)) as journal:
+        journal.append([report(0)])
+    leave(path.with_suffix(".lock"), **owner)
+    return path
+
+
+def test_take_over_opens_what_another_host_has_left(tmp_path: Path) -> None:
+    path = abandoned(tmp_path, host="elsewhere", boot="another", pid=77)
+    for _ in range(2):
+        with pytest.raises(JournalLocked, match=r"process 77 on host 'elsewhere'.*another machine.*take_over=True"):
+            SqliteJournal.open(path)
+    with SqliteJournal.open(path, take_over=True) as journal:
+        assert json.loads(path.with_suffix(".lock").read_text())["pid"] == os.getpid()
+        assert journal.append([report(0, 2)]) == 2
+        assert [record.event for record in journal.read()] == [report(0).event, report(0, 2).event]
+        with pytest.raises(JournalLocked, match=rf"is being written by process {os.getpid()} "):
+            SqliteJournal.open(path, take_over=True)
+    with SqliteJournal.open(path) as journal:
+        assert journal.last() == 2
+
+
+@pytest.mark.parametrize("change", [{}, {"host": "a new name of this host"}])
+def test_take_over_does_not_take_a_live_process_of_this_host_for_dead(tmp_path: Path, change: dict[str, Any]) -> None:
+    parent = os.getppid()
+    path = abandoned(tmp_path, pid=parent, started=lease_module._started(parent), **change)
+    before = path.with_suffix(".lock").read_bytes()
+    with (
+        locked(path.with_suffix(".lock")),
+        pytest.raises(JournalLocked, match=rf"is being written by process {parent} .*stop it") as caught,
+    ):
+        SqliteJournal.open(path, take_over=True)
+    assert "take_over=True" not in str(caught.value)
+    assert path.with_suffix(".lock").read_bytes() == before, "its lease stays its own"
+
+
+def test_take_over_is_not_needed_where_nobody_is(tmp_path: Path) -> None:
+    path = abandoned(tmp_path, pid=dead_process())
+    with SqliteJournal.open(path, take_over=True) as journal:
+        assert journal.last() == 1
+    path.with_suffix(".lock").unlink(missing_ok=True)
+    with SqliteJournal.open(path, take_over=True) as journal:
+        assert journal.last() == 1
+
+
+def test_a_driver_that_was_taken_over_though_it_lived_ends_and_doubles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "experiment.db"
+    here = Owner.here()
+    with monkeypatch.context() as patch:
+        patch.setattr(Owner, "here", classmethod(lambda cls: replace(here, host="elsewhere", boot="another")))
+        old = SqliteJournal.create(path, Header("0" * 32, "x", 0.0), mode="network")
+        old.append([report(0)], durable=True)
+        old._connection.execute("PRAGMA locking_mode=NORMAL").fetchall()  # as where locks do not reach other hosts
+        old._connection.execute("SELECT * FROM header").fetchall()
+    with SqliteJournal.open(path, take_over=True) as new:
+        assert new.append([report(0, 2)], durable=True) == 2
+        with pytest.raises(JournalLocked, match=r"was taken over by another process while this one was running: nothing more is written"):
+            old.append([report(0, 99)], durable=True)
+        old.close()
+        assert [record.event for record in new.read()] == [report(0).event, report(0, 2).event]
+    with SqliteJournal.open(path) as again:
+        assert again.last() == 2

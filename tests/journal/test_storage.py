@@ -12,7 +12,8 @@ import pytest
 
 from tunesmith.core.ports import Header
 from tunesmith.errors import JournalCorrupt, JournalError, SpecError, StorageFull
-from tunesmith.journal import SqliteJournal, open_reader
+from tunesmith.journal import SqliteJournal, open_reader, sqlite
+from tunesmith.journal.sqlite import Mode
 from tunesmith.journal.stores import LocalStore, NetworkStore, snapshot_path
 from tunesmith.testing.journal_kit import report
 
@@ -229,6 +230,33 @@ def test_a_snapshot_that_cannot_be_written_costs_nothing_else(grouped: SqliteJou
     snapshot_path(path).with_name("experiment.db.snapshot.tmp").mkdir()
     clock.now += 10
     assert grouped.append([report(0)], durable=True) == 1
+
+
+def test_tables_and_header_are_on_the_disk_before_anything_is_built_on_them(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def level(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    def noted(connection: sqlite3.Connection, header: Header, mode: str) -> None:
+        levels.append(level(connection))
+        create_tables(connection, header, mode)
+
+    levels: list[int] = []
+    create_tables = sqlite.create_tables
+    monkeypatch.setattr(sqlite, "create_tables", noted)
+    with SqliteJournal.create(path, HEADER, mode="local") as journal:
+        assert levels == [2], "FULL: flushed with the commit"
+        assert level(journal._connection) == 1, "NORMAL: a thread flushes"
+
+
+def test_the_mode_may_change_from_session_to_session(path: Path) -> None:
+    SqliteJournal.create(path, HEADER, mode="network").close()
+    last = 0
+    modes: list[Mode] = ["local", "network", "local", "local", "network", "network"]
+    for mode in modes:
+        with SqliteJournal.open(path, mode=mode) as journal:
+            last = journal.append([report(0, last + 1), report(0, last + 2)])
+    with open_reader(path) as reader:
+        assert [record.seq for record in reader.read()] == list(range(1, 13))
 
 
 def test_create_writes_over_nothing(path: Path) -> None:

@@ -168,10 +168,8 @@ def test_since_a_change_the_grid_is_walked_where_it_was_not() -> None:
 
 
 def test_since_a_change_grids_in_options_and_constraints() -> None:
-    config = {
-        "opt": tune.grid_search([{"k": tune.grid_search([1, 2])}, None, {"k": tune.grid_search([1, 2]), "m": tune.grid_search("xyz".split("y"))}]),
-        "z": tune.grid_search([0, 1]),
-    }
+    two = tune.grid_search([1, 2])
+    config = {"opt": tune.grid_search([{"k": two}, None, {"k": two, "m": two}]), "z": two}
     all_of_them = take(bound(config), 14)
     for left in range(14):
         searcher = changed(config, 13, [*all_of_them[:left], *all_of_them[left + 1 :]])

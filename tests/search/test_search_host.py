@@ -13,7 +13,8 @@ from tunesmith.core.events import AttemptEnded, ExperimentStarted, Reported, Sea
 from tunesmith.core.ports import Record
 from tunesmith.errors import SpecError, UserCodeError
 from tunesmith.search import FINISHED, BasicVariantGenerator, Exhausted, Proposal, Searcher, SearcherCapabilities
-from tunesmith.search.host import Earlier, SearchHost
+from tunesmith.search.earlier import Earlier
+from tunesmith.search.host import SearchHost
 from tunesmith.space import Space
 
 SPACE = {"x": tune.uniform(0, 1)}

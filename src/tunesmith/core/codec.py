@@ -50,7 +50,10 @@ from tunesmith.core.events import (
 )
 from tunesmith.errors import JournalCorrupt, SerializationError
 
-__all__ = ["FORMAT", "KINDS", "REPORTED", "Row", "decode_decisions", "decode_event", "dumps", "encode_decisions", "encode_event", "loads"]
+__all__ = [
+    "DESCRIBING", "FORMAT", "KINDS", "REPORTED", "Row", "decode_decisions", "decode_event", "dumps", "encode_decisions", "encode_event",
+    "loads",
+]  # fmt: skip
 
 FORMAT = 1
 """Version of the encoding. It goes up when a row could no longer be read by the code before."""
@@ -77,6 +80,9 @@ KINDS: dict[int, type[Any]] = {
     15: Reopened,
 }
 REPORTED = 6
+DESCRIBING = (1, 2)
+"""Kinds of the events that say what the experiment is, and what has changed of that."""
+
 _COLUMNS = ("trial", "attempt", "iteration")
 _PLAIN_NUMBERS = frozenset({float, int})
 _CONSTANTS: dict[type[Any], dict[Any, str]] = {bool: {False: "false", True: "true"}, type(None): {None: "null"}}

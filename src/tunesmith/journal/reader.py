@@ -124,6 +124,10 @@ class JournalReader:
         """
         return self._pages.read_columns(after)
 
+    def read_kinds(self, *kinds: int) -> Iterator[Record]:
+        """The handled records of these kinds (see :data:`tunesmith.core.codec.KINDS`); as fast as :meth:`read` is for one trial."""
+        return self._pages.read_kinds(*kinds)
+
     def last(self) -> int:
         """``seq`` of the last committed record; 0 if there is none."""
         return self._pages.last()

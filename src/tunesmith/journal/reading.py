@@ -40,6 +40,13 @@ class Pages:
     def read(self, after: int = 0, limit: int | None = None, trial: int | None = None) -> Iterator[Record]:
         """Records with ``seq > after`` that are committed when the iteration begins."""
         query, fixed = (_EVENT, ()) if trial is None else (_EVENT + " AND trial = ?", (trial,))
+        return self._records(query, after, fixed, limit)
+
+    def read_kinds(self, *kinds: int) -> Iterator[Record]:
+        """The handled records of these kinds: found by a scan, but only they are decoded."""
+        return self._records(f"{_EVENT} AND handled AND kind IN ({', '.join('?' * len(kinds))})", 0, kinds, None)
+
+    def _records(self, query: str, after: int, fixed: tuple[int, ...], limit: int | None) -> Iterator[Record]:
         for page in self._pages(query, after, fixed, limit):
             for seq, handled, decided, kind, at, number, attempt, iteration, keyset, body in page:
                 keys = None if keyset is None else self._keys(keyset, seq)

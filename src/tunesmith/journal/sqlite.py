@@ -126,10 +126,9 @@ class SqliteJournal:
 
         Args:
             path: of the journal's file.
-            fresh: what to store if the file's creation was interrupted; None: such a file is refused, and always if other files lie beside it.
-            take_over: take the lease from a process on another host, of which it cannot be told from here whether it lives. Only for
-                one that is gone: if it should live all the same, its next commit on a network disk fails, and it ends. The lease of
-                a live process on this host is refused as ever.
+            fresh: what to store if the file's creation was interrupted; None: such a file is refused (as it is beside other files).
+            take_over: take the lease from a process on another host, of which it cannot be told from here whether it lives; if it does,
+                its next commit (in network mode) is refused, and it ends. A live process on this host keeps its lease all the same.
             mode: as in :meth:`create`; ``auto`` also keeps ``network`` where it was written so before.
             clock: as in :meth:`create`.
             detect: as in :meth:`create`.

@@ -11,11 +11,14 @@ from itertools import repeat
 from typing import Any
 
 from tunesmith.core.flat import unflatten
-from tunesmith.logger.encode import JSON_TEXTS, digits, digits_of, one_line
+from tunesmith.logger.encode import JSON_TEXTS, digits, digits_of, one_line, scalars
 
 __all__ = ["Layout", "Rows", "csv_line", "csv_lines", "json_lines", "layout_of"]
 
 _FEW = 4
+
+Column = Sequence[str]
+Texts = Mapping[type, Callable[[Any], str]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +67,7 @@ def _walk(nested: Mapping[str, Any], text: str, order: list[int], leads: list[st
 
 
 class Rows:
-    """Rows with the same layout and the same config, as the values that are written of them: scalars and strings.
+    """Rows with the same layout and the same config.
 
     Args:
         tail: what JSON has behind the values: the config, if there is one, and the closing brace.
@@ -78,21 +81,31 @@ class Rows:
         self.values: list[list[Any]] = []
 
 
-def json_lines(rows: Rows) -> str:
+def json_lines(waiting: Iterable[Rows]) -> str:
     """A JSON object per row."""
+    return "".join([_objects(rows, columns) for rows, columns in _columns(waiting, JSON_TEXTS)])
+
+
+def _objects(rows: Rows, columns: list[Column]) -> str:
     layout, tail = rows.layout, rows.tail
-    if not layout.names:
+    if not columns:
         return ("{" + tail.removeprefix(", ")) * len(rows.values)
-    columns = _columns(rows.values, JSON_TEXTS)
     parts: list[Iterable[str]] = []
     for lead, place in zip(layout.leads, layout.order, strict=True):
         parts += (repeat(lead), columns[place])
     return f"{layout.end}{tail}".join([*map("".join, zip(*parts, strict=False)), ""])
 
 
-def csv_lines(rows: Rows, names: tuple[str, ...]) -> str:
-    """A line per row of a table whose columns have these names."""
-    cells = _columns(rows.values, _CSV_TEXTS)
+def csv_lines(waiting: Iterable[Rows], names: dict[str, None]) -> str:
+    """A line per row of a table; ``names``: of its columns, to which those are added that are new."""
+    known = _columns(waiting, _CSV_TEXTS)
+    for rows, _ in known:
+        if rows.layout.names != tuple(names):
+            names.update(dict.fromkeys(rows.layout.names))
+    return "".join([_lines(rows, columns, tuple(names)) for rows, columns in known])
+
+
+def _lines(rows: Rows, cells: list[Column], names: tuple[str, ...]) -> str:
     if rows.layout.names != names:
         known = dict(zip(rows.layout.names, cells, strict=True))
         blank = [""] * len(rows.values)
@@ -106,24 +119,46 @@ def csv_lines(rows: Rows, names: tuple[str, ...]) -> str:
     return "\r\n".join([*lines, ""])
 
 
-def _columns(rows: Sequence[Sequence[Any]], texts: Mapping[type, Callable[[Any], str]]) -> list[Sequence[str]]:
-    """The columns of a table as text; ``texts``: how values of each type are written."""
+def _columns(waiting: Iterable[Rows], texts: Texts) -> list[tuple[Rows, list[Column]]]:
+    """The rows' scalars and strings, written as ``texts`` has it for each type. Arrays and objects are other loggers' business."""
+    known = []
+    for rows in waiting:
+        try:
+            known.append((rows, _written(rows.values, texts)))
+        except KeyError:
+            known += [(part, _written(part.values, texts)) for part in _scalars(rows)]
+    return known
+
+
+def _scalars(rows: Rows) -> list[Rows]:
+    """The same without arrays and objects."""
+    parts: list[Rows] = []
+    for values in rows.values:
+        row = scalars(dict(zip(rows.layout.names, values, strict=True)))
+        layout = layout_of(tuple(row))
+        if not parts or parts[-1].layout is not layout:
+            parts.append(Rows(layout, rows.tail))
+        parts[-1].values.append(list(row.values()))
+    return parts
+
+
+def _written(rows: Sequence[Sequence[Any]], texts: Texts) -> list[Column]:
     if len(rows) < _FEW:
         return list(zip(*[[texts[type(value)](value) for value in row] for row in rows], strict=True))
     return [_column(values, texts) for values in zip(*rows, strict=True)]
 
 
-def _column(values: tuple[Any, ...], texts: Mapping[type, Callable[[Any], str]]) -> Sequence[str]:
+def _column(values: tuple[Any, ...], texts: Texts) -> Column:
     kinds = set(map(type, values))
     if len(kinds) > 1:
         return [texts[type(value)](value) for value in values]
     (kind,) = kinds
-    first = values[0]
+    text, first = texts[kind], values[0]
     if first == values[-1] and (first or kind is not float) and values.count(first) == len(values):  # 0.0 and -0.0 are equal
-        return [texts[kind](first)] * len(values)
+        return [text(first)] * len(values)
     if kind is float and all(map(math.isfinite, values)):
         return digits_of(values)
-    return list(map(texts[kind], values))
+    return list(map(text, values))
 
 
 class _Echo:
@@ -142,7 +177,7 @@ def _csv_string(value: str) -> str:
     return csv_line(("", value))[1:-2]  # a blank alone in its row would be quoted
 
 
-_CSV_TEXTS: dict[type, Callable[[Any], str]] = {
+_CSV_TEXTS: Texts = {
     float: digits,
     int: repr,
     str: _csv_string,

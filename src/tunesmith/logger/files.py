@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from tunesmith.logger.columns import Rows, csv_line, csv_lines, json_lines, layout_of
-from tunesmith.logger.encode import SCALARS, one_line, scalars
+from tunesmith.logger.encode import one_line, scalars
 from tunesmith.secrets import redact
 
 __all__ = ["CsvFile", "FilePool", "JsonLinesFile", "RowFile", "replace", "write_new"]
@@ -84,8 +84,6 @@ class RowFile:
             config = values.pop(layout.config)
             if config is not self._config:
                 self._configure(config)
-        if not SCALARS.issuperset(map(type, values)):
-            return self._hold({key: value for key, value in row.items() if key == "config" or type(value) in SCALARS})
         if layout is not rows.layout or rows.tail is not self._tail:
             rows = self._rows = Rows(layout, self._tail)
             self._waiting.append(rows)
@@ -193,7 +191,7 @@ class JsonLinesFile(RowFile):
         self.use(config, one_line(redact(config, self._drawn)))
 
     def _encode(self, waiting: list[Rows]) -> str:
-        return "".join([json_lines(rows) for rows in waiting])
+        return json_lines(waiting)
 
     def _first(self, count: int, text: str) -> str | None:
         lines = io.StringIO(text).readlines()
@@ -222,14 +220,11 @@ class CsvFile(RowFile):
         self._width = len(self.columns)
 
     def _encode(self, waiting: list[Rows]) -> str:
-        for rows in waiting:
-            self.columns.update(dict.fromkeys(rows.layout.names))
-        columns = tuple(self.columns)
-        if self._begun and len(columns) > self._width:
+        text = csv_lines(waiting, self.columns)
+        if self._begun and len(self.columns) > self._width:
             self._widen()
-        self._width = len(columns)
-        text = "".join([csv_lines(rows, columns) for rows in waiting])
-        return text if self._begun else _header(columns) + text
+        self._width = len(self.columns)
+        return text if self._begun else _header(tuple(self.columns)) + text
 
     def _widen(self) -> None:
         """Give the table on disk the columns that it lacks."""

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
@@ -16,10 +15,10 @@ from tunesmith.core.events import AttemptEnded, ExperimentStarted, Reported, Sea
 from tunesmith.core.ports import Record
 from tunesmith.errors import SpaceError, TuneError, UserCodeError
 from tunesmith.search.base import Exhausted, Proposal, Searcher
+from tunesmith.search.earlier import Earlier, given_by, repeats
 from tunesmith.space import Space
-from tunesmith.space.domains import same
 
-__all__ = ["Earlier", "SearchHost"]
+__all__ = ["SearchHost"]
 
 _log = logging.getLogger("tunesmith")
 
@@ -30,25 +29,6 @@ _GOOD_ENDS = frozenset({"finished", "stopped"})
 _CLOSE_S = 1.0
 
 Prepare = Callable[[int, dict[str, Any]], Mapping[str, Any]]
-
-
-@dataclass(slots=True)
-class Earlier:
-    """What earlier sessions proposed.
-
-    Args:
-        values: trial -> its values in the present space; None: it lies outside.
-        sessions: trial -> number of the session that proposed it.
-        first: number of the first trial of the present version of the space; 0: there has been no other.
-    """
-
-    values: dict[int, dict[str, Any] | None] = field(default_factory=dict)
-    sessions: dict[int, int] = field(default_factory=dict)
-    first: int = 0
-
-    def inside(self) -> list[dict[str, Any]]:
-        """Those from before :attr:`first` that the present space has, too."""
-        return [values for trial in range(self.first) if (values := self.values[trial]) is not None]
 
 
 class SearchHost:
@@ -312,8 +292,8 @@ class SearchHost:
         """Take what it answers for a trial of an earlier session. Results of something else than it proposes now are not told to it."""
         self._again[trial] = True
         values = self._earlier.values.get(trial, event.values if event is not None else None)
-        given = {name: value for name, value in answer.values.items() if name not in answer.drawn} if isinstance(answer, Proposal) else None
-        if values is not None and given is not None and all(name in values and same(values[name], given[name]) for name in given):
+        given = given_by(answer)
+        if repeats(given, values):
             self._live[trial] = None
             return
         if isinstance(answer, Proposal | SpaceError):

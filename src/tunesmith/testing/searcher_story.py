@@ -10,7 +10,8 @@ from tunesmith.core.commands import Decision, Suggest
 from tunesmith.core.events import AttemptEnded, Event, ExperimentStarted, Reported, SearchExhausted, Suggested
 from tunesmith.core.ports import Record
 from tunesmith.search.base import Searcher
-from tunesmith.search.host import Earlier, SearchHost
+from tunesmith.search.earlier import Earlier
+from tunesmith.search.host import SearchHost
 from tunesmith.space import Space
 
 __all__ = ["SearcherStory"]
