@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tunesmith.search.base import Searcher
     from tunesmith.trainable.base import TrainableSpec
 
-__all__ = ["Checked", "build", "check", "executor_from", "trainable_from"]
+__all__ = ["Checked", "build", "check", "executor_from", "resources_of", "scheduler_from", "trainable_from", "verify"]
 
 
 @dataclass(slots=True)
@@ -122,7 +122,6 @@ def check(
     """
     from tunesmith.space import Space
     from tunesmith.stopper import stopper_from
-    from tunesmith.trainable.parcel import check_picklable
 
     if config is not None and not isinstance(config, Mapping):
         raise SpecError(f"config must be a dict (name -> value or domain), got {type(config).__name__} {config!r}.")
@@ -130,7 +129,7 @@ def check(
     what, keep = _checkpointing(trainable_from(trainable), checkpoint or CheckpointConfig())
     failure = failure or FailureConfig()
     limit = checks.whole("max_concurrent_trials", max_concurrent_trials, least=1)
-    searcher, scheduler = _searcher(search_alg), _scheduler(scheduler)
+    searcher, scheduler = _searcher(search_alg), scheduler_from(scheduler)
     metrics, modes = agree(metric, mode, scheduler, searcher)
     spec = ExperimentSpec(
         trainable=what,
@@ -173,14 +172,25 @@ def check(
         progress_reporter=checks.reporter(progress_reporter),
         take_over=checks.flag("take_over", take_over),
     )
-    _check_limits(spec)
-    _check_determinism(spec)
-    if spec.executor is not None and getattr(spec.executor.capabilities, "isolated", False):
-        check_picklable(what)
+    verify(spec)
     again: bool | str = False
     if (plan := checks.resume(resume, name)) is not None:
         spec.plan, again = plan, plan.must_exist or "AUTO"
     return Checked(spec, storage_root(storage_path, local_dir), name is not None, again)
+
+
+def verify(spec: ExperimentSpec) -> None:
+    """Refuse settings that contradict each other, and what the executor cannot do.
+
+    Raises:
+        SpecError: names the argument, and what to do.
+    """
+    from tunesmith.trainable.parcel import check_picklable
+
+    _check_limits(spec)
+    _check_determinism(spec)
+    if spec.executor is not None and getattr(spec.executor.capabilities, "isolated", False):
+        check_picklable(spec.trainable)
 
 
 def trainable_from(given: Any) -> TrainableSpec:
@@ -209,23 +219,28 @@ def _searcher(given: Any) -> Searcher:
     return checks.instance("search_alg", given, ("suggest", "bind"))  # type: ignore[no-any-return]
 
 
-def _scheduler(given: Any) -> Scheduler:
+def scheduler_from(given: Any) -> Scheduler:
+    """A scheduler from its name, None (first in, first out), or itself."""
     if given is None or isinstance(given, str):
         return create_scheduler("fifo" if given is None else given)
     return checks.instance("scheduler", given, ("on_result", "choose"))  # type: ignore[no-any-return]
 
 
 def _resources(trainable: TrainableSpec, given: Any) -> Any:
-    own = trainable.resources
-    if own is None:
+    if trainable.resources is None:
         return resource_request(given)
     if given is not None:
         raise SpecError(
             f"resources are given twice: resources_per_trial={given!r}, and with the trainable {trainable.name!r} itself "
             "(with_resources or default_resource_request). Give them once."
         )
+    return resources_of(trainable)
+
+
+def resources_of(trainable: TrainableSpec) -> Any:
+    """What a trainable that says so itself takes: a request, or a function of the configuration."""
     request = _Own(trainable)
-    return request if callable(own) else request({})
+    return request if callable(trainable.resources) else request({})
 
 
 class _Own:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.checks import flag
 from tunesmith.config import RunConfig, TuneConfig
 from tunesmith.errors import SpecError, TuneError
 from tunesmith.executors.interpreter import ahead
 from tunesmith.legacy import settle
 from tunesmith.places import JOURNAL
+from tunesmith.spec import ResumePlan
 
 if TYPE_CHECKING:
     from tunesmith.analysis import ResultGrid
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Tuner"]
 
 _OWN = ("trainable", "param_space", "tune_config", "run_config")
+AS_BEFORE: Any = ...
+"""Stands for what an experiment that is restored had before."""
 _CONFIGS = ("failure_config", "checkpoint_config", "sync_config")
 
 
@@ -69,6 +73,8 @@ class Tuner:
         self._tune_config = _config("tune_config", tune_config, TuneConfig)
         self._run_config = _config("run_config", run_config, RunConfig)
         self._restored: ExperimentSpec | None = None
+        self._again: Callable[[], ExperimentSpec] | None = None
+        self._spent = False
         self._results: ResultGrid | None = None
 
     def fit(self) -> ResultGrid:
@@ -81,12 +87,22 @@ class Tuner:
             SpecError: a setting is wrong; nothing was started.
             TuneError: the experiment itself could not go on; see :mod:`tunesmith.errors`.
         """
-        with ahead(self._run_config.executor):  # while that process begins, this one imports
+        restored = self._restored.executor if self._restored is not None else None
+        with ahead(self._run_config.executor if restored is None else restored.capabilities.name):  # while that begins, this one imports
             from tunesmith.analysis import ResultGrid
             from tunesmith.ending import perform
 
-            self._results = ResultGrid(perform(self._restored or self._checked().placed()))
+            self._results = ResultGrid(perform(self._spec()))
         return self._results
+
+    def _spec(self) -> ExperimentSpec:
+        """A fresh one each time: what has run once holds what it has seen."""
+        if self._again is None:
+            return self._checked().placed()
+        if self._restored is None or self._spent:
+            self._restored = self._again()
+        self._spent = True
+        return self._restored
 
     def preflight(self, timeout_s: float | timedelta | None = 600.0) -> Preflight:
         """Try the experiment with one trial, for a step or two, before :meth:`fit`. See :func:`tunesmith.preflight`.
@@ -132,34 +148,67 @@ class Tuner:
         resume_errored: bool = False,
         restart_errored: bool = False,
         param_space: Mapping[str, Any] | None = None,
+        *,
+        num_samples: int = AS_BEFORE,
+        stop: Any = AS_BEFORE,
+        time_budget_s: float | timedelta | None = AS_BEFORE,
+        max_concurrent_trials: int | None = AS_BEFORE,
+        scheduler: Any = AS_BEFORE,
+        executor: Any = AS_BEFORE,
         **unknown: Any,
     ) -> Tuner:
         """A tuner that goes on with the experiment in the directory ``path``, which may have been moved.
 
+        Everything is as it was before, but for what is given here. Trials that a raised bound would not have ended (a stop criterion, the
+        scheduler's ``max_t``, the time budget) go on from their newest checkpoints.
+
         Args:
             path: the experiment's directory.
             trainable: of the same name as before.
-            resume_unfinished: only True.
-            resume_errored, restart_errored: only False.
+            resume_unfinished: go on with unfinished trials, and with the search. False: they stay as they are for now, and nothing new is
+                tried: the session is about failed trials only.
+            resume_errored: trials that ended in ERROR go on from their newest checkpoints, with fresh budgets of failures.
+            restart_errored: or they begin anew, under their old numbers.
             param_space: the space, as it was or another one; needed if it held secrets or what could not be pickled.
+            num_samples, stop, time_budget_s, max_concurrent_trials, scheduler, executor: another value than before, as in ``TuneConfig``
+                and ``RunConfig``. A scheduler must be of the same kind.
 
         Raises:
-            SpecError: there is no experiment, the trainable is another one, or a flag is not supported.
-        """
-        settle("Tuner.restore()", unknown, ("path", *_OWN[:2], "resume_unfinished", "resume_errored", "restart_errored"))
-        for name, value, only in (
-            ("resume_unfinished", resume_unfinished, True),
-            ("resume_errored", resume_errored, False),
-            ("restart_errored", restart_errored, False),
-        ):
-            if value is not only:
-                raise SpecError(f"Tuner.restore(): argument {name}={value!r} is not supported yet; leave it at {only}.")
-        from tunesmith.restore import restored
+            SpecError: there is no experiment, the trainable is another one, an argument is unknown or wrong, or both of
+                ``resume_errored`` and ``restart_errored`` are true.
 
+        Example:
+            >>> import tempfile
+            >>> import tunesmith as tune
+            >>> def train(config):
+            ...     for step in range(100):
+            ...         tune.report({"loss": 1 / (step + 1)})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     run_config = tune.RunConfig(storage_path=folder, stop={"training_iteration": 2}, verbose=0, executor="inline")
+            ...     path = tune.Tuner(train, run_config=run_config).fit().experiment_path
+            ...     results = tune.Tuner.restore(path, train, stop={"training_iteration": 4}).fit()
+            ...     print(results[0].metrics["training_iteration"])
+            4
+        """
+        changes = {
+            "num_samples": num_samples, "stop": stop, "time_budget_s": time_budget_s, "max_concurrent_trials": max_concurrent_trials,
+            "scheduler": scheduler, "executor": executor,
+        }  # fmt: skip
+        known = ("path", *_OWN[:2], "resume_unfinished", "resume_errored", "restart_errored", *changes)
+        settle("Tuner.restore()", unknown, known)
+        plan = _plan(resume_unfinished, resume_errored, restart_errored)
         if not cls.can_restore(path):
             raise SpecError(f"Tuner.restore(): there is no experiment in {os.fspath(path)!r} (no {JOURNAL}).")
+        given = {name: value for name, value in changes.items() if value is not AS_BEFORE}
+        folder = os.path.abspath(os.path.expanduser(path))
+
+        def again() -> ExperimentSpec:
+            from tunesmith.restore import restored
+
+            return restored(folder, trainable, param_space, plan, **given)
+
         tuner = cls(trainable, param_space=param_space)
-        tuner._restored = restored(os.path.abspath(os.path.expanduser(path)), trainable, param_space)
+        tuner._restored, tuner._again = again(), again
         return tuner
 
     @staticmethod
@@ -182,6 +231,13 @@ class Tuner:
             **tune,
             **run,
         )
+
+
+def _plan(unfinished: Any, resume: Any, restart: Any) -> ResumePlan:
+    resume, restart = flag("resume_errored", resume), flag("restart_errored", restart)
+    if resume and restart:
+        raise SpecError("Tuner.restore(): resume_errored and restart_errored are both True: failed trials go on, or begin anew; give one.")
+    return ResumePlan(True, flag("resume_unfinished", unfinished), "resume" if resume else "restart" if restart else "skip")
 
 
 def _config(what: str, given: Any, cls: type[Any]) -> Any:

@@ -191,22 +191,23 @@ def test_rerun_takes_the_space_of_the_trial(go: Go, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("resume", ["LOCAL+ERRORED", "ERRORED_ONLY"])
 def test_a_failed_trial_goes_on_as_what_it_was(go: Go, tmp_path: Path, resume: str) -> None:
-    broken = True
+    broken = "bc"
     seen: list[tuple[str, int]] = []
 
     def train(config: dict[str, Any]) -> None:
         seen.append((config["net"].name, config["n"]))
-        if broken and config["net"].name == "b":
+        if config["net"].name in broken:
             raise ValueError("not yet")
         tune.report(loss=1.0)
 
     a, b, c = Net("a"), Net("b"), Net("c")
     go(train, config={"net": tune.grid_search([a, b]), "n": 2}, raise_on_failed_trial=False)
     go(train, config={"net": tune.grid_search([c, b, a]), "n": 3}, raise_on_failed_trial=False, resume=True)
+    go(train, config={"net": tune.grid_search([b, a, c]), "n": 4}, raise_on_failed_trial=False, resume=True)
     assert seen == [("a", 2), ("b", 2), ("c", 3)]
-    broken = False
-    after = go(train, config={"net": tune.grid_search([c, b, a]), "n": 3}, resume=resume)
-    assert seen[3:] == [("b", 2)]
+    broken = ""
+    after = go(train, config={"net": tune.grid_search([b, a, c]), "n": 4}, resume=resume)
+    assert seen[3:] == [("b", 2), ("c", 3)]
     assert [(net.name, n) for net, n in configs(after, "net", "n")] == [("a", 2), ("b", 2), ("c", 3)]
     assert configs(read(tmp_path), "n") == [2, 2, 3]
 

@@ -326,7 +326,7 @@ class NoSearcher:
         ({"name": "../up"}, "leads out of the storage path"),
         ({"storage_path": "s3://bucket"}, "remote storage is not supported yet"),
         ({"local_dir": "elsewhere"}, "two names of one argument"),
-        ({"resume": "PROMPT"}, "resume='PROMPT' is not supported yet"),
+        ({"resume": "PROMPT"}, "resume='PROMPT' asks a person"),
         ({"resume": True}, "resume=True needs name="),
         ({"resume": True, "name": "nothing"}, "there is no experiment 'nothing'"),
         ({"sync_config": {"upload_dir": "x"}}, "sync_config must be a SyncConfig, got dict"),

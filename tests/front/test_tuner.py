@@ -116,9 +116,10 @@ def test_restore_of_something_else(tmp_path: Path) -> None:
         tune.Tuner.restore(path, other)
     with pytest.raises(tune.SpecError, match="there is no experiment in"):
         tune.Tuner.restore(tmp_path / "nowhere", train)
-    for flag in ({"resume_errored": True}, {"restart_errored": True}, {"resume_unfinished": False}):
-        with pytest.raises(tune.SpecError, match=f"argument {next(iter(flag))}=.* is not supported yet"):
-            tune.Tuner.restore(path, train, **flag)
+    with pytest.raises(tune.SpecError, match="resume_errored and restart_errored are both True"):
+        tune.Tuner.restore(path, train, resume_errored=True, restart_errored=True)
+    with pytest.raises(tune.SpecError, match=r"Tuner\.restore\(\) has no argument 'resume_error'\. Did you mean 'resume_errored'\?"):
+        tune.Tuner.restore(path, train, resume_error=True)
     assert tune.Tuner.restore(path, train, param_space={"x": tune.grid_search([1, 2, 3])}).get_results().num_terminated == 3
 
 

@@ -26,7 +26,7 @@ from tunesmith.testing.journal_kit import report
 HEADER = Header("0" * 32, "x", 0.0)
 DB, WAL, ROLLBACK = "experiment.db", "experiment.db-wal", "experiment.db-journal"
 PAGE = 2048
-SHARDS = 4
+SHARDS = 6
 
 
 @dataclass

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 from tunesmith.core.flat import unflatten
@@ -29,7 +29,7 @@ class Layout:
         keys: of such a row, in their order.
         names: the same without ``config``.
         config: place of ``config`` among the keys; None: there is none.
-        order: place among the names of each value in JSON, which is nested where names have a "/".
+        order: place among the names of each value in JSON, which is nested where names have a "/"; None: the values keep their order.
         leads: what JSON has before each value, in that order.
         end: what it has behind the last one, but for the closing brace.
     """
@@ -37,7 +37,7 @@ class Layout:
     keys: tuple[str, ...]
     names: tuple[str, ...]
     config: int | None
-    order: tuple[int, ...]
+    order: tuple[int, ...] | None
     leads: tuple[str, ...]
     end: str
 
@@ -49,7 +49,10 @@ def layout_of(keys: tuple[str, ...]) -> Layout:
     order: list[int] = []
     leads: list[str] = []
     end = _walk(unflatten({name: place for place, name in enumerate(names)}), "", order, leads)
-    return Layout(keys, names, keys.index("config") if "config" in keys else None, tuple(order), tuple(leads), end.removesuffix("}"))
+    return Layout(
+        keys, names, keys.index("config") if "config" in keys else None,
+        None if order == sorted(order) else tuple(order), tuple(leads), end.removesuffix("}"),
+    )  # fmt: skip
 
 
 def _walk(nested: Mapping[str, Any], text: str, order: list[int], leads: list[str]) -> str:
@@ -90,9 +93,9 @@ def _objects(rows: Rows, columns: list[Column]) -> str:
     layout, tail = rows.layout, rows.tail
     if not columns:
         return ("{" + tail.removeprefix(", ")) * len(rows.values)
-    parts: list[Iterable[str]] = []
-    for lead, place in zip(layout.leads, layout.order, strict=True):
-        parts += (repeat(lead), columns[place])
+    if layout.order is not None:
+        columns = [columns[place] for place in layout.order]
+    parts = chain.from_iterable(zip(map(repeat, layout.leads), columns, strict=True))
     return f"{layout.end}{tail}".join([*map("".join, zip(*parts, strict=False)), ""])
 
 
@@ -144,7 +147,7 @@ def _scalars(rows: Rows) -> list[Rows]:
 
 def _written(rows: Sequence[Sequence[Any]], texts: Texts) -> list[Column]:
     if len(rows) < _FEW:
-        return list(zip(*[[texts[type(value)](value) for value in row] for row in rows], strict=True))
+        return list(zip(*[[text(value) for text, value in zip(map(texts.__getitem__, map(type, row)), row, strict=True)] for row in rows]))
     return [_column(values, texts) for values in zip(*rows, strict=True)]
 
 
@@ -161,6 +164,9 @@ def _column(values: tuple[Any, ...], texts: Texts) -> Column:
     return list(map(text, values))
 
 
+_ODD = frozenset(',"\r\n\0')
+
+
 class _Echo:
     """A file for ``csv.writer`` that gives back what is written to it."""
 
@@ -174,6 +180,8 @@ csv_line: Callable[[Iterable[Any]], str] = csv.writer(_Echo).writerow  # it retu
 
 
 def _csv_string(value: str) -> str:
+    if len(value) < 64 and _ODD.isdisjoint(value):
+        return value  # most are like this, and asking the writer takes longer
     return csv_line(("", value))[1:-2]  # a blank alone in its row would be quoted
 
 

@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 __all__ = ["JSON_TEXTS", "SCALARS", "by_line", "config_text", "digits", "digits_of", "entries", "json_holds", "one_line", "scalars"]
 
 SCALARS = frozenset({float, int, str, bool, type(None)})
+_STRING = frozenset({str})
 
 
 def json_holds(value: Any) -> bool:
@@ -52,7 +54,7 @@ def config_text(config: Mapping[str, Any]) -> str:
 
 def entries(config: Mapping[str, Any]) -> list[str]:
     """The top-level entries of a config as JSON. Joined by ", " they are what :func:`one_line` makes of a config that JSON holds."""
-    return [f"{one_line(str(key))}: {one_line(value)}" for key, value in config.items()] if config else []
+    return [f"{encode_basestring_ascii(str(key))}: {one_line(value)}" for key, value in config.items()] if config else []
 
 
 def by_line(entries: Iterable[str]) -> str:
@@ -71,7 +73,8 @@ def _holds(value: Any) -> bool:
     if kind in SCALARS:
         return True
     if kind is dict:
-        return all(type(key) is str and _holds(inner) for key, inner in value.items())
+        inner = value.values()
+        return _STRING.issuperset(map(type, value)) and (SCALARS.issuperset(map(type, inner)) or all(map(_holds, inner)))
     return kind in (list, tuple) and all(map(_holds, value))
 
 
@@ -123,13 +126,15 @@ def digits_of(numbers: tuple[float, ...]) -> list[str]:
 
 
 def _json_float(number: float) -> str:
-    return digits(number) if math.isfinite(number) else _ENCODER.encode(number)
+    if math.isfinite(number):
+        return _digits(number) if number else repr(number)
+    return _ENCODER.encode(number)
 
 
 JSON_TEXTS: dict[type, Callable[[Any], str]] = {
     float: _json_float,
     int: repr,
-    str: _ENCODER.encode,
+    str: encode_basestring_ascii,
     bool: {True: "true", False: "false"}.__getitem__,
     type(None): {None: "null"}.__getitem__,
 }

@@ -17,6 +17,8 @@ from tunesmith.secrets import redact
 __all__ = ["CsvFile", "FilePool", "JsonLinesFile", "RowFile", "replace", "write_new"]
 
 _ROWS_IN_MEMORY = 256
+_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+_ON = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 class FilePool:
@@ -30,7 +32,7 @@ class FilePool:
         """Add ``data`` at the end of the file, which stays open."""
         handle = self._open.get(path)
         if handle is None:
-            handle = self._open[path] = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            handle = self._open[path] = _open(path, _ON)
             if len(self._open) > self.limit:
                 os.close(self._open.popitem(last=False)[1])
         else:
@@ -242,7 +244,7 @@ _NONE = Rows(layout_of(()), "")
 
 def write_new(path: str, data: bytes) -> None:
     """Write a whole file in place of the one that may be there; makes the directory if needed."""
-    handle = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    handle = _open(path, _ANEW)
     try:
         _write(handle, data)
     finally:
@@ -257,7 +259,6 @@ def replace(path: str, data: bytes) -> None:
 
 
 def _open(path: str, flags: int) -> int:
-    flags |= getattr(os, "O_CLOEXEC", 0)
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:
@@ -273,5 +274,7 @@ def _make(directory: str) -> None:
 
 
 def _write(handle: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(handle, data) :]
+    written = os.write(handle, data)
+    while written < len(data):
+        data = data[written:]
+        written = os.write(handle, data)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.journal.tags import is_scalar
-from tunesmith.logger.encode import by_line, entries, json_holds, one_line
+from tunesmith.logger.encode import SCALARS, by_line, entries, json_holds, one_line
 from tunesmith.logger.files import replace, write_new
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def drawn_paths(trial: TrialInfo) -> frozenset[str]:
 
     An option that is a dict or a list is not among them: it was chosen as a whole, and constants in it may be secrets.
     """
-    return frozenset([path for path, value in trial.evaluated_params.items() if is_scalar(value)])
+    drawn = trial.evaluated_params
+    if SCALARS.issuperset(map(type, drawn.values())):
+        return frozenset(drawn)
+    return frozenset([path for path, value in drawn.items() if is_scalar(value)])
 
 
 def write_params(directory: str, config: dict[str, Any], described: bool = False) -> str:
