@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["HOOKS", "Callback", "CallbackObserver", "HookCaller"]
 
 _log = logging.getLogger("tunesmith")
+_TOLD = frozenset({AttemptStarted, CheckpointSaved, Reported})
 
 
 class Callback:
@@ -129,15 +130,13 @@ class HookCaller:
         """Whether any callback defines ``hook``: what it would be given need not be made otherwise."""
         return bool(self._table[hook])
 
-    def call(self, hook: str, *args: Any, trial: TrialInfo | None = None, **kwargs: Any) -> None:
-        """Call ``hook`` of all."""
-        if trial is not None:
-            kwargs["trial"] = trial
+    def call(self, hook: str, /, **info: Any) -> None:
+        """Call ``hook`` of all with ``info``."""
         for callback, method in self._table[hook]:
             try:
-                method(*args, **kwargs)
+                method(**info)
             except Exception as error:
-                self.drop(callback, hook, error, trial)
+                self.drop(callback, hook, error, info.get("trial"))
 
     def result(self, trial: TrialInfo, row: ResultDict, iteration: int, trials: Sequence[TrialInfo]) -> None:
         """Call ``on_trial_result`` of all, each with its own copy of ``row``."""
@@ -243,25 +242,24 @@ class CallbackObserver:
         self.iteration += 1
         common: dict[str, Any] = {"iteration": self.iteration, "trials": self.book.trials}
         self.hooks.call("on_step_begin", **common)
+        apply = self.book.apply
         for record in records:
-            self._record(record, common)
+            ended = self._ended(record.decisions) if record.decisions else ()
+            trial = apply(record)
+            if not record.handled:
+                continue
+            event = record.event
+            if trial is not None and type(event) in _TOLD:
+                self._event(event, trial, common)
+            for decision, held in ended:
+                view = held or trial
+                if view is not None and view.number == decision.trial:
+                    self.hooks.call(_end_hook(decision.do, view.status), trial=view, **common)
         self.hooks.call("on_step_end", **common)
 
     def close(self) -> None:
         """The run is over: ``on_experiment_end``."""
         self.hooks.call("on_experiment_end", trials=self.book.trials)
-
-    def _record(self, record: Record, common: dict[str, Any]) -> None:
-        ended = self._ended(record.decisions) if record.decisions else ()
-        trial = self.book.apply(record)
-        if not record.handled:
-            return
-        if trial is not None:
-            self._event(record.event, trial, common)
-        for decision, held in ended:
-            view = held or trial
-            if view is not None and view.number == decision.trial:
-                self.hooks.call(_end_hook(decision.do, view.status), trial=view, **common)
 
     def _ended(self, decisions: Iterable[Decision]) -> list[tuple[Decision, TrialInfo | None]]:
         """Decisions about attempts that are over, each with its trial: the book may forget it as it ends."""
@@ -282,7 +280,7 @@ class CallbackObserver:
             if event.attempt > 0 and trial.checkpoint_id is not None:
                 hooks.call("on_trial_restore", trial=trial, **common)
             hooks.call("on_trial_start", trial=trial, **common)
-        elif type(event) is CheckpointSaved:
+        else:
             self._saved(trial, common)
 
     def _saved(self, trial: TrialInfo, common: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from tunesmith.core.trial import ERROR, TERMINATED, Trial
 from tunesmith.description import changed
 from tunesmith.spec import ResumePlan
 
-__all__ = ["Candidates", "without_ends"]
+__all__ = ["Candidates", "reopening", "without_ends"]
 
 @dataclass(slots=True)
 class _Ended:
@@ -116,30 +116,46 @@ class Candidates:
     def reopened(self, state: State) -> list[ev.Reopened]:
         """The events that take them up, by number; ``state``: after the fold."""
         gone = self.deleted | state.doomed
-        return [self._event(self.found[number], gone) for number in sorted(self.found)]
+        events = []
+        for number in sorted(self.found):
+            ended = self.found[number]
+            restart = ended.why == "errored" and self._plan.errored == "restart"
+            events.append(reopening(ended.trial, ended.why, gone, restart=restart, default=ended.default))
+        return events
 
-    def _event(self, ended: _Ended, gone: Container[str]) -> ev.Reopened:
-        trial = ended.trial
-        saved = [one for one in trial.saved if one.id not in gone]
-        base: Saved | None = trial.base
-        if ended.why == "errored" and self._plan.errored == "restart":
-            base = None
-        elif base is not None and base.id in gone:
-            base = saved[-1] if saved else None
-        return ev.Reopened(
-            trial.number,
-            trial.attempt + 1,
-            ended.why,
-            trial.values,
-            None if trial.resources == ended.default else trial.resources,
-            trial.iteration,
-            trial.time_total,
-            trial.metrics,
-            trial.frontier,
-            [list(astuple(one)) for one in saved],
-            list(astuple(base)) if base is not None else None,
-            space=trial.space,
-        )
+
+def reopening(
+    trial: Trial, why: str, gone: Container[str] = (), *, restart: bool = False, default: Mapping[str, float] | None = None
+) -> ev.Reopened:
+    """The event that takes up an ended trial.
+
+    Args:
+        trial: as it was just before its end.
+        why: see :class:`~tunesmith.core.events.Reopened`.
+        gone: ids of checkpoints that are deleted, or are to be.
+        restart: it begins from scratch.
+        default: the resources that trials took by default: if they are its, it takes those that are the default now.
+    """
+    saved = [one for one in trial.saved if one.id not in gone]
+    base: Saved | None = trial.base
+    if restart:
+        base = None
+    elif base is not None and base.id in gone:
+        base = saved[-1] if saved else None
+    return ev.Reopened(
+        trial.number,
+        trial.attempt + 1,
+        why,
+        trial.values,
+        None if trial.resources == default else trial.resources,
+        trial.iteration,
+        trial.time_total,
+        trial.metrics,
+        trial.frontier,
+        [list(astuple(one)) for one in saved],
+        list(astuple(base)) if base is not None else None,
+        space=trial.space,
+    )
 
 
 def _is_raised(before: Any, now: Any) -> bool:

@@ -71,6 +71,7 @@ class Owed:
         self.asked = self.suggested = 0
         self.finish: list[cmd.Command] = []
         self.ending = False
+        self.only: tuple[int, ...] | None = None
 
     def _attempt_over(self, key: tuple[int, int]) -> None:
         self.attempts.pop(key, None)
@@ -82,6 +83,7 @@ class Owed:
                 self.asked = 0
                 self.finish.clear()
                 self.ending = False
+                self.only = event.only
             case ev.Suggested():
                 self.asked -= 1
                 self.suggested += 1
@@ -133,7 +135,7 @@ class Owed:
     def all(self) -> list[cmd.Command]:
         owed = [*self.attempts.values(), *(cmd.Save(*key) for key in self.saves), *self.finish]
         owed += [cmd.SetTimer(timer, at) for timer, at in self.timers.items()]
-        owed += [] if self.ending else list(self.explores.values())
+        owed += [] if self.ending else [one for trial, one in self.explores.items() if self.only is None or trial in self.only]
         return owed + ([cmd.Suggest(self.asked, self.suggested)] if self.asked else [])
 
 
@@ -240,7 +242,7 @@ def finish(loop: Loop, limit: int = 10_000) -> None:
     """Run to the end, over ends that leave something to be resumed too; nothing is left, and the journal folds into the same state."""
     loop.run(limit)
     state = loop.controller.state
-    while state.kind in RESUMABLE and state.trials:
+    while state.trials and (state.kind in RESUMABLE or state.only):
         assert all(trial.status in (PENDING, "PAUSED") for trial in state.trials.values())
         loop.world.crash()
         loop.resume()

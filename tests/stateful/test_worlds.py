@@ -77,6 +77,39 @@ def test_settings_change_while_it_runs(seed: int, changes: list[tuple[int, str]]
     tools.finish(loop)
 
 
+def _take_up(loop: Any, pick: random.Random, **more: Any) -> None:
+    """A session begins that takes up some of the trials that are over, and may be about some trials only."""
+    state = loop.controller.state
+    ends = [decision for record in loop.records for decision in record.decisions if decision.do == "end"]
+    barred = {decision.trial for decision in ends if decision.data["outcome"] == "infeasible"}
+    over = [number for number, code in enumerate(state.ended) if code and number not in barred]
+    again = pick.sample(over, pick.randint(0, len(over)))
+    if pick.random() < 0.3:
+        more |= {"max_checkpoint_bytes": pick.choice((None, 60, 300)), "keep_best": pick.choice((None, 1, 3))}
+    live = sorted(state.trials)
+    only = pick.choice((None, [], pick.sample(live, pick.randint(0, len(live)))))
+    if state.finished:
+        loop.world.crash()
+        loop.resume(again, only, restart=pick.random() < 0.3, **more)
+    else:
+        loop.crash(again, only, restart=pick.random() < 0.3, **more)
+
+
+@settings(max_examples=settings.default.max_examples * 2)
+@given(seed=SEEDS, sessions=st.lists(st.integers(1, 120), min_size=1, max_size=4), rounds=st.booleans())
+def test_sessions_that_take_up_what_was_over(seed: int, sessions: list[int], rounds: bool, tools: Any) -> None:
+    """Ended trials go on, sessions are about some trials only: invariants hold, the fold is exact, and all is done in the end."""
+    limits = {"deterministic": True, "max_trial_s": None, "max_silence_s": None, "time_budget_s": None} if rounds else {}
+    loop, _ = tools.make_loop(seed, tools.Nasty, **limits)
+    pick = random.Random(seed)
+    loop.start()
+    for steps in sessions:
+        while not loop.controller.state.finished and (steps := steps - 1) > 0:
+            loop.step()
+        _take_up(loop, pick)
+    tools.finish(loop)
+
+
 @given(seed=SEEDS, crashes=st.lists(st.integers(1, 60), max_size=2))
 def test_rounds(seed: int, crashes: list[int], tools: Any) -> None:
     """``deterministic=True``: nobody waits for a round that never closes, whatever repeats itself, gets lost or dies."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tunesmith.core import events as ev
@@ -22,6 +22,7 @@ def fuller(loop: Loop, no_room: float) -> Loop:
     return loop
 
 
+@example(seed=800, no_room=0.3, crashes=[])
 @given(seed=SEEDS, no_room=st.sampled_from([0.3, 1.0]), crashes=st.lists(st.integers(1, 80), max_size=3))
 def test_every_experiment_ends(seed: int, no_room: float, crashes: list[int], tools: Any) -> None:
     loop = fuller(tools.make_loop(seed, tools.Nasty)[0], no_room)

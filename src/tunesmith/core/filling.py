@@ -173,7 +173,7 @@ def _close(ctl: Controller) -> Decisions:
     elif (first := state.first_paused()) is not None:
         yield from _end_paused(ctl, first)
     elif state.only:
-        others = f"; {len(state.skipped)} unfinished ones are left to another" if state.skipped else ""
+        others = f"; {len(state.trials)} unfinished ones are left to another" if state.trials else ""
         yield Decision("finish", None, f"the trials of this session have ended{others}")
     else:
         drawn = state.next_number - state.infeasible

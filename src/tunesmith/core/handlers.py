@@ -19,7 +19,7 @@ from tunesmith.core.placement import request_of
 from tunesmith.core.reopen import begin_only, reopen
 from tunesmith.core.retention import Saved
 from tunesmith.core.settings import Settings
-from tunesmith.core.shelf import drops, objective
+from tunesmith.core.shelf import drops, objective, recount
 from tunesmith.core.state import State
 from tunesmith.core.trial import PAUSED, RUNNING, Trial
 from tunesmith.core.wishes import act, consult, enact, exploit_ready
@@ -105,8 +105,10 @@ def spec_changed(ctl: Controller, event: ev.SpecChanged) -> Decisions:
         state.exhausted = ""
     if "time_budget_s" in event.changes and not (state.stopping or state.finished):
         _arm_budget(state)
-    return
-    yield
+    if "max_checkpoint_bytes" in event.changes:
+        recount(state)
+    if "max_checkpoint_bytes" in event.changes or "keep_best" in event.changes:
+        yield from drops(state)
 
 
 def capacity_changed(ctl: Controller, event: ev.CapacityChanged) -> Decisions:
@@ -314,8 +316,7 @@ def attempt_ended(ctl: Controller, event: ev.AttemptEnded) -> Decisions:
 
 def reopened(ctl: Controller, event: ev.Reopened) -> Decisions:
     ctl.scheduler.on_trial_reopen(reopen(ctl.state, event))
-    return
-    yield
+    yield from drops(ctl.state)
 
 
 HANDLERS: dict[str, Callable[..., Decisions]] = {

@@ -152,7 +152,7 @@ def _check_skipped(state: State) -> None:
     _require(state.only or not state.skipped, f"trials {sorted(state.skipped)} are left out of a session that is about all")
     for number in state.skipped:
         trial = state.trials.get(number)
-        runs = trial is not None and trial.alive and state.ready
+        runs = trial is not None and trial.alive and not trial.then and state.ready
         _require(not runs, f"trial {number} runs, and this session is not about it")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from tunesmith.core import events as ev
 from tunesmith.core.policy import Breaker
 from tunesmith.core.retention import Saved
-from tunesmith.core.shelf import take_back
+from tunesmith.core.shelf import admit, take_back
 from tunesmith.core.state import State
 from tunesmith.core.trial import ERROR, PENDING, TERMINATED, Trial
 
@@ -26,10 +26,15 @@ def reopen(state: State, event: ev.Reopened) -> Trial:
     if failed:  # whoever takes up failed trials has mended something
         state.breaker = Breaker()
     trial = state.revive(number, event.values, event.resources)
-    trial.space, trial.attempt, trial.iteration, trial.time_total = event.space, event.attempt, event.iteration, event.time_total
+    trial.space, trial.attempt, trial.time_total = event.space, event.attempt, event.time_total
     trial.metrics, trial.frontier = event.metrics, event.frontier
+    trial.iteration = min(event.iteration, event.frontier)  # an attempt without reports has counted from what it loaded
     known = {one.id: one for one in take_back(state, number)}
     trial.saved = [known.get(entry[0]) or Saved(*entry) for entry in event.saved]
+    if state.settings.max_checkpoint_bytes is not None:
+        for one in trial.saved:
+            if one.id not in known:
+                admit(state, number, one)
     if event.base is not None:
         trial.base = next((one for one in trial.saved if one.id == event.base[0]), None) or Saved(*event.base)
         if trial.base not in trial.saved:  # another trial's, since an exploit

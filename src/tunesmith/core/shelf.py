@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tunesmith.core.state import State
     from tunesmith.core.trial import Trial
 
-__all__ = ["Shelf", "drop", "drops", "forget", "objective", "put", "retired", "take_back"]
+__all__ = ["Shelf", "admit", "drop", "drops", "forget", "objective", "put", "recount", "retired", "take_back"]
 
 
 @dataclass(slots=True)
@@ -77,10 +77,7 @@ def _rank(settings: Settings, saved: Saved) -> float:
 def put(state: State, trial: Trial, saved: Saved) -> None:
     """A checkpoint has come; called before retention looks at the trial's others."""
     shelf = state.shelf
-    shelf.total += saved.bytes
-    if state.settings.max_checkpoint_bytes is not None:
-        shelf.kept[saved.id] = trial.number, saved
-        heapq.heappush(shelf.worst, (_rank(state.settings, saved), trial.number, saved.iteration, saved.id))
+    admit(state, trial.number, saved)
     best = shelf.champion
     if saved.value is None:
         return
@@ -91,6 +88,25 @@ def put(state: State, trial: Trial, saved: Saved) -> None:
         state.unpin(best[1].id)
     shelf.champion = trial.number, saved
     state.pin(saved.id)
+
+
+def admit(state: State, number: int, saved: Saved) -> None:
+    """A checkpoint counts from here on."""
+    shelf = state.shelf
+    shelf.total += saved.bytes
+    if state.settings.max_checkpoint_bytes is not None:
+        shelf.kept[saved.id] = number, saved
+        heapq.heappush(shelf.worst, (_rank(state.settings, saved), number, saved.iteration, saved.id))
+
+
+def recount(state: State) -> None:
+    """The limit is another one. Checkpoints of trials that ended while there was none are not known any more, and do not count."""
+    shelf = state.shelf
+    shelf.total, shelf.kept, shelf.worst, shelf.full = 0, {}, [], False
+    held = {**shelf.ended, **{number: trial.saved for number, trial in state.trials.items()}}
+    for number in sorted(held):
+        for one in held[number]:
+            admit(state, number, one)
 
 
 def drop(state: State, number: int, ids: list[str]) -> None:

@@ -146,9 +146,12 @@ def _scalars(rows: Rows) -> list[Rows]:
 
 
 def _written(rows: Sequence[Sequence[Any]], texts: Texts) -> list[Column]:
-    if len(rows) < _FEW:
-        return list(zip(*[[text(value) for text, value in zip(map(texts.__getitem__, map(type, row)), row, strict=True)] for row in rows]))
-    return [_column(values, texts) for values in zip(*rows, strict=True)]
+    columns = zip(*rows, strict=True)
+    if len(rows) >= _FEW:
+        return [_column(values, texts) for values in columns]
+    values = list(chain.from_iterable(columns))
+    cells = iter([text(value) for text, value in zip(map(texts.__getitem__, map(type, values)), values, strict=True)])
+    return list(zip(*[cells] * len(rows), strict=True))
 
 
 def _column(values: tuple[Any, ...], texts: Texts) -> Column:

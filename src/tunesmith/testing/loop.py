@@ -10,7 +10,7 @@ Example:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from tunesmith.core import commands as cmd
@@ -19,6 +19,8 @@ from tunesmith.core.controller import Controller, SchedulerPort
 from tunesmith.core.policy import FAILURES
 from tunesmith.core.ports import Record
 from tunesmith.core.rounds import Rounds
+from tunesmith.core.trial import Trial
+from tunesmith.resume import reopening
 from tunesmith.testing.world import World, nudge
 
 __all__ = ["Loop", "fold"]
@@ -36,6 +38,7 @@ class Loop:
         controller: of the present session.
         records: everything handled so far, as a journal would hold it.
         events: how many events were offered, the ignored ones included.
+        ended: the trials that are over, as they were just before.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Loop:
         self.settings = {"seed": world.seed, "can_save": world.can_save, **settings}
         self.world = world
         self.watch = watch
+        self.ended: dict[int, Trial] = {}
         self.controller = self._controller([])
         self.records: list[Record] = []
         self.events = 0
@@ -98,8 +102,8 @@ class Loop:
             self.watch(self, record, commands)
         return commands
 
-    def crash(self) -> None:
-        """The driver dies here; another one folds the journal and goes on.
+    def crash(self, reopen: Collection[int] = (), only: Collection[int] | None = None, **changes: Any) -> None:
+        """The driver dies here; another one folds the journal and goes on, as :meth:`resume` says.
 
         Raises:
             AssertionError: the fold gives another state than the one that died.
@@ -112,22 +116,36 @@ class Loop:
         assert not self.controller.difference, self.controller.difference
         assert self.controller.digest() == before, "the fold of the journal gives another state"
         self.rounds = Rounds() if self.rounds is not None else None
-        self.resume()
+        self.resume(reopen, only, **changes)
 
-    def resume(self, **changes: Any) -> None:
-        """Begin another session."""
+    def resume(self, reopen: Collection[int] = (), only: Collection[int] | None = None, *, restart: bool = False, **changes: Any) -> None:
+        """Begin another session.
+
+        Args:
+            reopen: ended trials that go on; ``restart``: from scratch.
+            only: the session is about these and the live ones among ``only``; None: about all.
+            changes: settings that are others now.
+        """
         lost = self.controller.alive()
-        self.feed(ev.ExperimentStarted(dict(self.settings), self.controller.state.session + 1))
+        about = None if only is None else tuple(sorted({*only, *reopen}))
+        self.feed(ev.ExperimentStarted({}, self.controller.state.session + 1, only=about))
         if changes:
             self.feed(ev.SpecChanged(changes))
         late = [trial for trial, _ in lost if self.rounds is not None and self.controller.state.trials[trial].then]
         for trial, attempt in lost:
             if trial not in late:
                 self.feed(ev.AttemptEnded(trial, attempt, "driver_lost"))
+        for number in sorted(reopen):
+            self._reopen(number, restart)
         self.feed(ev.CapacityChanged(self.world.totals, self.world.slots))
         for trial, attempt in lost:
             if trial in late:  # told to end already: its end takes its turn in a round, as it would have
                 self.world.send(ev.AttemptEnded(trial, attempt, "driver_lost"))
+
+    def _reopen(self, number: int, restart: bool) -> None:
+        state = self.controller.state
+        why = "errored" if state.ended[number] == 2 else "criterion"
+        self.feed(reopening(self.ended[number], why, self.world.deleted | state.doomed, restart=restart))
 
     def story(self, last: int = 12) -> str:
         """The end of it, for failing tests."""
@@ -137,7 +155,7 @@ class Loop:
     def _controller(self, records: list[Record]) -> Controller:
         scheduler = self.scheduler()
         self.world.explore = getattr(scheduler, "explore", None) or nudge
-        return fold(records, scheduler)
+        return fold(records, scheduler, lambda trial, _: self.ended.update({trial.number: trial}))
 
     def _released(self, events: list[ev.Event]) -> list[ev.Event]:
         if self.rounds is None:
@@ -155,9 +173,11 @@ class Loop:
         return False
 
 
-def fold(records: Iterable[Record], scheduler: SchedulerPort) -> Controller:
+def fold(
+    records: Iterable[Record], scheduler: SchedulerPort, parted: Callable[[Trial, cmd.Decision], None] | None = None
+) -> Controller:
     """A controller that has gone through the records again."""
-    controller = Controller(scheduler)
+    controller = Controller(scheduler, parted)
     for record in records:
         controller.handle(record.event, record.decisions)
     return controller

@@ -80,6 +80,9 @@ class _Guarded:
         if hasattr(inner, "explore"):
             self.explore = inner.explore
 
+    def change(self, options: Mapping[str, Any]) -> None:
+        self.inner.change(options)
+
     def start(self, settings: Settings) -> None:
         self.inner.start(settings)
 
@@ -91,6 +94,9 @@ class _Guarded:
 
     def on_trial_end(self, trial: TrialView, outcome: str) -> Any:
         return self.inner.on_trial_end(_View(trial), outcome)
+
+    def on_trial_reopen(self, trial: TrialView) -> None:
+        self.inner.on_trial_reopen(_View(trial))
 
     def choose(self, runnable: Runnable) -> Any:
         return self.inner.choose(_Runnable(runnable))  # type: ignore[arg-type]

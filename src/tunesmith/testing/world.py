@@ -155,7 +155,7 @@ class World:
             at, _, event, attempt = heapq.heappop(self._heap)
             if isinstance(event, ev.TimerFired) and self.timers.get(event.timer) != at:
                 continue
-            if attempt is not None and isinstance(attempt.told, cmd.Kill) and isinstance(event, (ev.Reported, ev.AttemptStarted)):
+            if attempt is not None and isinstance(attempt.told, cmd.Kill) and not isinstance(event, ev.AttemptEnded):
                 continue  # it was killed before it could say so
             self.now = max(self.now, at)
             event.at = self.now
