@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 QUICK = ["tests/stateful/test_crash_deterministic.py", "tests/crash"]
-TESTS = ["tests/stateful", "tests/crash", "tests/journal", "tests/e2e", "tests/executors"]
+TESTS = ["tests/stateful", "tests/crash", "tests/journal/test_cut_anywhere.py"]
+TESTS += [f"tests/e2e/test_break_{name}.py" for name in ("chain", "kill", "disk", "clock")]
 
 
 def measure(tests: list[str], *options: str) -> tuple[dict[str, Counter[str]], int]:

@@ -151,7 +151,8 @@ def _check_retries(given: Any) -> None:
             if not _is_retries(count):
                 raise SpecError(f"max_failures[{outcome!r}] must be a whole number >= 0, or -1 for no limit, got {count!r}.")
     elif not _is_retries(given):
-        raise SpecError(f"max_failures must be a whole number >= 0, or -1 for no limit, or a dict of outcome -> such a number, got {given!r}.")
+        forms = "a whole number >= 0, or -1 for no limit, or a dict of outcome -> such a number"
+        raise SpecError(f"max_failures must be {forms}, got {given!r}.")
 
 
 def _is_retries(given: Any) -> bool:

@@ -10,7 +10,7 @@ from tunesmith.core import events as ev
 from tunesmith.core.ports import Record
 from tunesmith.core.settings import Settings
 from tunesmith.errors import SpecError
-from tunesmith.secrets import is_secret
+from tunesmith.secrets import is_secret, redact
 from tunesmith.spec import ExperimentSpec
 
 __all__ = ["changed", "changes", "describe", "described"]
@@ -68,7 +68,7 @@ def describe(spec: ExperimentSpec, seed: int, num_samples: int | None, drain_s: 
         "trainable_name": spec.trainable.name,
         "searcher": type(spec.searcher).__name__,
         "scheduler": type(spec.scheduler).__name__,
-        "scheduler_options": spec.scheduler.options(),
+        "scheduler_options": redact(spec.scheduler.options()),
         "executor": executor.capabilities.name,
         "space": spec.space.describe(redact=is_secret),
     }

@@ -56,6 +56,7 @@ class Candidates:
         self._now = now
         self._spec: dict[str, Any] = {}
         self._seq = 0
+        self._told: dict[int, dict[str, Any]] = {}  # trials that were told to stop, and the description at that time
         self._passing: set[int] = set()
         self._cancelled = _cancelled_ends(past)
         self.found: dict[int, _Ended] = {}
@@ -65,6 +66,9 @@ class Candidates:
         """Before each record is handled."""
         self._seq = record.seq
         self._spec = changed(self._spec, record.event)
+        for decision in record.decisions:
+            if decision.do == "stop" and decision.trial is not None and "by" in decision.data:
+                self._told[decision.trial] = self._spec
         if isinstance(record.event, ev.Reopened):
             self.found.pop(record.event.trial, None)
 
@@ -86,17 +90,18 @@ class Candidates:
                 self._consider(trial, {"status": TERMINATED, **trial.by}, 0)
 
     def _consider(self, trial: Trial, data: Mapping[str, Any], seq: int) -> None:
-        why = self._why(trial.number, data)
+        why = self._why(trial.number, data, self._told.pop(trial.number, self._spec))
         if why:
             default = None if self._spec.get("config_resources") else self._spec.get("resources")
             self.found[trial.number] = _Ended(trial, why, default, seq)
 
-    def _why(self, number: int, data: Mapping[str, Any]) -> str:
+    def _why(self, number: int, data: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+        """``before``: the description under which its end was decided; between that and the end there may lie a crash, and a resume."""
         if data["status"] == ERROR:
             return "errored" if self._plan.errored != "skip" else ""
         if not self._plan.unfinished:
             return ""
-        by, before, now = data.get("by"), self._spec, self._now
+        by, now = data.get("by"), self._now
         if by == "criterion":
             return "criterion" if number in self._passing and before.get("stop") != now.get("stop") else ""
         if by == "bound":
@@ -106,6 +111,8 @@ class Candidates:
 
     def onward(self, record: Record) -> Record:
         """The record, once handled, without ends after which the trial went on, or is to: to searchers and stoppers a trial ends once."""
+        if not record.decisions:
+            return record
         over = {one.trial for one in record.decisions if one.do == "end" and self._goes_on(one.trial, record.seq)}
         return without_ends(record, over) if over else record
 

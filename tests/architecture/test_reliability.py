@@ -9,7 +9,8 @@ from types import ModuleType
 import pytest
 
 XML = """<testsuites><testsuite>
-<testcase name="a"><properties><property name="faults" value='{"kill -9": {"tried": 3, "survived": 3, "results": 12}}'/></properties></testcase>
+<testcase name="a">
+<properties><property name="faults" value='{"kill -9": {"tried": 3, "survived": 3, "results": 12}}'/></properties></testcase>
 <testcase name="b"><properties><property name="faults" value='{"kill -9": {"tried": 2, "survived": 1, "results": 4}}'/></properties>
 <failure message="one was lost"/></testcase>
 <testcase name="c"/>

@@ -165,7 +165,7 @@ def test_killed_fifty_times(tmp_path: Path, kind: str, seed: int, faults: Any) -
     chain, moments, kills = Chain(tmp_path / "killed", kind), random.Random(seed), 0
     for number in range(KILLS):
         early = number % 5 == 4
-        killed = chain.run(moments.randrange(1, 3000) if early else moments.randrange(1, 5 * each), begun=not early)
+        killed = chain.run(moments.randrange(1, 3000) if early else moments.randrange(1, 3 * each), begun=not early)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         kills += 1
         with faults.tried("kill -9 of a real driver at a random moment, the folder moved"):

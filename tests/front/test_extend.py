@@ -94,6 +94,19 @@ def test_who_goes_on_under_another_criterion(go: Go, before: Any, now: Any, ends
     assert iterations(go(Steps, stop=now, resume=True, **arguments)) == ends
 
 
+def test_what_has_not_changed_is_not_judged_again(go: Go) -> None:
+    """A stopper may say something else each time: whom it has ended stays so."""
+
+    class Moody(tune.Stopper):
+        def __call__(self, trial_id: str, result: Any) -> bool:
+            return bad
+
+    bad = True
+    go(forever, name="x", stop=Moody(), config={"most": 3})
+    bad = False
+    assert iterations(go(forever, name="x", stop=Moody(), config={"most": 3}, resume=True)) == [1]
+
+
 def test_step_by_step(go: Go, tmp_path: Path) -> None:
     for session, bound in enumerate((1, 3, 3, 4, 8)):
         analysis = go(Steps, name="x", stop=[{"training_iteration": 99}, tune.MaximumIterationStopper(bound)], resume="AUTO")
@@ -153,32 +166,21 @@ def test_the_scheduler_raises_its_own_bound(go: Go, tmp_path: Path) -> None:
     assert iterations(go(forever, scheduler=Bounded(None), resume=True, **arguments)) == [9, 1, 9]
 
 
-@BOTH
-def test_a_longer_time_budget(go: Go, executor: str, tmp_path: Path) -> None:
-    """The first session ends in the middle of the first trial; the clock stands still between sessions."""
+def test_a_longer_time_budget(go: Go, tmp_path: Path) -> None:
+    """The first session ends in the middle of its trial; the clock stands still between sessions."""
 
     def train(config: Config) -> None:
-        import time
-        from pathlib import Path
-
-        import tunesmith as tune
-
-        until = time.monotonic() + (0.5 if not Path(folder, "more").exists() else 0.0)
-        step = 0
-        while step < 3 or time.monotonic() < until:
-            step += 1
+        while short:
             tune.report(loss=1.0)
+        tune.report(loss=0.5)
 
-    folder = str(tmp_path)
-    arguments = {"name": "x", "num_samples": 2, "executor": executor, "max_concurrent_trials": 1}
-    analysis = go(train, time_budget_s=0.2, **arguments)
-    assert [trial.status for trial in analysis.trials] == ["TERMINATED"]
-    assert analysis.trials[0].reason == "time budget of 0.2 s is used up"
-    (tmp_path / "more").touch()
-    analysis = go(train, time_budget_s=60, resume=True, **arguments)
+    short = True
+    (trial,) = go(train, name="x", time_budget_s=0.2).trials
+    assert (trial.status, trial.outcome, trial.reason) == ("TERMINATED", "stopped", "time budget of 0.2 s is used up")
+    short = False
+    (trial,) = go(train, name="x", time_budget_s=600, resume=True).trials
     assert reopened(tmp_path) == [(0, "budget")]
-    assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
-    assert analysis.trials[0].outcome == "finished"
+    assert (trial.status, trial.outcome, trial.last_result["loss"]) == ("TERMINATED", "finished", 0.5)
 
 
 def test_never_who_was_given_up_by_a_person_or_is_not_allowed(go: Go) -> None:
@@ -257,11 +259,28 @@ def test_a_crash_anywhere_before_and_a_higher_bound_after_it(tmp_path: Path, tur
     from tunesmith.build import build
 
     def spec(bound: int, resume: bool = True) -> Any:
-        arguments = {"storage_path": tmp_path, "executor": "local", "verbose": 0, "loggers": (), "resume": resume, "max_concurrent_trials": 1}
-        return build(Steps, name="x", num_samples=2, stop=tune.MaximumIterationStopper(bound), config={"most": 9}, **arguments)
+        arguments = {"storage_path": tmp_path, "executor": "local", "verbose": 0, "loggers": (), "resume": resume}
+        stop = tune.MaximumIterationStopper(bound)
+        return build(Steps, name="x", num_samples=2, stop=stop, config={"most": 9}, max_concurrent_trials=1, **arguments)
 
     with crash_at("after_commit", turn), pytest.raises(Crash):
         execute(spec(2, resume=False))
     assert execute(spec(4)).counts["TERMINATED"] == 2
     analysis = tune.open_experiment(tmp_path / "x")
     assert iterations(analysis) == [4, 4]
+
+
+@pytest.mark.parametrize("turn", range(1, 5))
+def test_a_crash_between_the_decision_and_the_end_is_not_forgotten(tmp_path: Path, turn: int) -> None:
+    """With rounds an attempt that was told to stop ends in its turn, in the new session: too late there, and the next one sees to it."""
+    from tunesmith.build import build
+
+    def spec(bound: int, resume: bool = True) -> Any:
+        arguments = {"storage_path": tmp_path, "executor": "inline", "verbose": 0, "loggers": (), "resume": resume}
+        return build(Steps, name="x", stop=tune.MaximumIterationStopper(bound), config={"most": 9}, deterministic=True, **arguments)
+
+    with crash_at("after_commit", turn), pytest.raises(Crash):
+        execute(spec(2, resume=False))
+    execute(spec(4))
+    assert execute(spec(4)).counts["TERMINATED"] == 1
+    assert iterations(tune.open_experiment(tmp_path / "x")) == [4]

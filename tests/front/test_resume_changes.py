@@ -132,10 +132,14 @@ def test_what_may_differ_is_recorded_once(go: Go, tmp_path: Path) -> None:
 
 def test_the_console_says_what_has_changed(go: Go, capsys: pytest.CaptureFixture[str]) -> None:
     go(train, **FIRST, stop={"training_iteration": 2})
-    go(train, **FIRST, stop={"training_iteration": 2}, num_samples=3, max_concurrent_trials=1, resume=True, verbose=1, loggers=())
+    stop = [{"training_iteration": 2}, tune.TrialPlateauStopper("loss"), tune.TrialPlateauStopper("acc")]
+    go(train, **FIRST, stop=stop, num_samples=3, max_concurrent_trials=1, time_budget_s=60, resume=True, verbose=1, loggers=())
+    go(train, **FIRST, stop={"loss": 0.2}, num_samples=3, resume=True)
+    go(train, **FIRST, stop={"loss": 0.1}, num_samples=3, resume=True, verbose=1, loggers=())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("x goes on: 3 trials, BasicVariantGenerator, FIFOScheduler, executor inline, seed ")
-    assert lines[1] == "changed since: num_samples 1 -> 3, max_concurrent None -> 1"
+    assert lines[1] == "changed since: num_samples 1 -> 3, stop, max_concurrent None -> 1, time_budget_s None -> 60.0"
+    assert "changed since: stop {'loss': 0.2} -> {'loss': 0.1}" in lines
 
 
 def test_a_script_that_says_now_what_was_not_said_then_changes_nothing_of_then(go: Go, tmp_path: Path) -> None:
@@ -148,6 +152,17 @@ def test_a_script_that_says_now_what_was_not_said_then_changes_nothing_of_then(g
 
     assert fold(records(tmp_path / "x"), again).difference == ""
     assert again.max_t == 3
+
+
+def test_secret_options_are_not_recorded(go: Go, tmp_path: Path) -> None:
+    class Asks(Scheduler):
+        def __init__(self, patience: int = 3, api_key: str = "hush") -> None:
+            super().__init__()
+            self.patience, self.api_key = patience, api_key
+
+    go(train, name="x", scheduler=Asks())
+    assert recorded(str(tmp_path / "x"))[1]["scheduler_options"] == {"patience": 3}
+    assert go(train, name="x", scheduler=Asks(api_key="other"), resume=True).trials
 
 
 def test_options_of_a_scheduler() -> None:

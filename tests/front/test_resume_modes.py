@@ -12,6 +12,7 @@ import pytest
 
 import tunesmith as tune
 from tunesmith import checks
+from tunesmith.core.events import Reopened
 from tunesmith.errors import SpecError
 from tunesmith.journal import JOURNAL_FILE, open_reader
 from tunesmith.spec import ResumePlan
@@ -256,7 +257,7 @@ def test_auto_begins_what_is_not_there(go: Go, place: Place) -> None:
 
 @BOTH
 def test_the_flags_of_restore(go: Go, place: Place, executor: str, tmp_path: Path) -> None:
-    train, space = broken_off(go, place, executor)
+    train, _ = broken_off(go, place, executor)
     path = tmp_path / "x"
     results = tune.Tuner.restore(path, train, resume_unfinished=False, resume_errored=True).fit()
     assert [result.metrics["training_iteration"] for result in results][:2] == [4, 4]
@@ -268,15 +269,18 @@ def test_the_flags_of_restore(go: Go, place: Place, executor: str, tmp_path: Pat
     assert restored.fit().num_terminated == 4, "once more, and nothing is left to do"
 
 
+def executor_of(tuner: tune.Tuner) -> str:
+    spec = tuner._restored
+    assert spec is not None
+    assert spec.executor is not None
+    return spec.executor.capabilities.name
+
+
 def test_the_executor_is_as_before_and_may_be_another(go: Go, place: Place, tmp_path: Path) -> None:
     train = broken_run(go, place, "inline")
     tune.Tuner.restore(tmp_path / "x", train, restart_errored=True).fit()
-    spec = tune.Tuner.restore(tmp_path / "x", train)._restored
-    assert spec is not None and spec.executor is not None
-    assert spec.executor.capabilities.name == "inline"
-    other = tune.Tuner.restore(tmp_path / "x", train, executor="local")._restored
-    assert other is not None and other.executor is not None
-    assert other.executor.capabilities.name == "local"
+    assert executor_of(tune.Tuner.restore(tmp_path / "x", train)) == "inline"
+    assert executor_of(tune.Tuner.restore(tmp_path / "x", train, executor="local")) == "local"
     with pytest.raises(SpecError, match="executor='locl' is not known"):
         tune.Tuner.restore(tmp_path / "x", train, executor="locl")
 
@@ -335,7 +339,7 @@ def test_other_resources_for_those_that_had_the_default(go: Go, place: Place, tm
     analysis = go(train, name="x", config=SPACE, executor="local", resume="AUTO+ERRORED", resources_per_trial={"cpu": 2})
     assert [trial.resources for trial in analysis.trials][1] == {"cpu": 2}
     with open_reader(tmp_path / "x" / JOURNAL_FILE) as reader:
-        (reopened,) = [record.event for record in reader.read() if type(record.event).__name__ == "Reopened"]
+        (reopened,) = [record.event for record in reader.read() if isinstance(record.event, Reopened)]
     assert (reopened.trial, reopened.why, reopened.attempt, reopened.resources) == (1, "errored", 1, None)
 
 

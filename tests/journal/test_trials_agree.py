@@ -1,4 +1,4 @@
-"""The views that people see agree with the controller that decides, through any history of pauses, exploits, failures and stops."""
+"""The views that people see agree with the controller that decides, through any history of pauses, exploits, failures, stops, and ends."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tunesmith.journal.experiment import Experiment
 from tunesmith.journal.memory import MemoryJournal
 from tunesmith.journal.projections import Histories
 from tunesmith.journal.trials import TrialBook
+from tunesmith.resume import reopening
 from tunesmith.schedulers import FIFOScheduler
 
 HEADER = Header(uuid="3f2a9" + "0" * 27, name="demo", created=0.0)
@@ -48,7 +49,9 @@ class World:
 
     def __init__(self, seed: int, *, warm: bool) -> None:
         self.rng = random.Random(seed)
-        self.controller = Controller(Moody(random.Random(seed)))
+        self.ended: dict[int, Any] = {}
+        parted = lambda trial, _: self.ended.update({trial.number: trial})  # noqa: E731
+        self.controller = Controller(Moody(random.Random(seed)), parted)
         self.journal = MemoryJournal(HEADER)
         self.alive: dict[tuple[int, int], dict[str, Any]] = {}
         self.todo: list[cmd.Command] = []
@@ -86,6 +89,9 @@ class World:
             self.happens(ev.Explored(command.trial, {"lr": rng.random()}))
         elif rng.random() < 0.05 and controller.state.trials:
             self.happens(ev.UserAction(rng.choice(["pause", "resume", "stop"]), rng.choice(sorted(controller.state.trials))))
+        elif rng.random() < 0.1 and self.ended:
+            trial = self.ended.pop(rng.choice(sorted(self.ended)))
+            self.happens(reopening(trial, rng.choice(["errored", "criterion"]), restart=rng.random() < 0.3))
         elif self.alive:
             self.attempt_acts(*rng.choice(sorted(self.alive)))
 

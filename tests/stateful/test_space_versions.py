@@ -43,7 +43,7 @@ class Shadow:
             if isinstance(command, cmd.Launch):
                 assert command.space == self.version[command.trial]
             elif isinstance(command, cmd.Explore):
-                assert command.space == self.coming[command.trial]
+                assert command.space == self.coming.get(command.trial, command.space)  # it may have ended in the same turn
 
     def _event(self, event: ev.Event) -> None:
         if isinstance(event, ev.SpecChanged):

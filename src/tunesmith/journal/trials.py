@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, overload
 
 from tunesmith.core import events as ev
@@ -59,6 +60,7 @@ class TrialBook:
         self._queued: dict[int, dict[str, Any]] = {}  # values that a trial goes on with once its exploit is complete
         self._warm: set[int] = set()  # paused in memory: a launch goes on without a new attempt
         self._launched: set[int] = set()  # an attempt is on its way, but does not run yet
+        self._reading: ExitStack | None = None
         # Where finished trials that left memory are found again: first record, number of records, ``decided_at``.
         self._first = array("q")
         self._lengths = array("l")
@@ -128,6 +130,9 @@ class TrialBook:
         """
         self.cursor = record.seq
         event = record.event
+        if self._reading is not None and type(event) is not ev.Reopened:
+            self._reading.close()
+            self._reading = None
         number: int | None = getattr(event, "trial", None)
         trial = None if number is None else self._held.get(number)
         if trial is not None:
@@ -208,13 +213,15 @@ class TrialBook:
         if event.trial not in self._held:
             self._held[event.trial] = trial
             trial.record_count += 1
-        self._elsewhere.pop(event.trial, None)
         self._move(trial, PENDING)
         trial.go_on(event)
         return trial
 
     def _of_old(self, event: ev.Reopened) -> TrialInfo:
-        """The trial as it was when it ended; it may have left memory since."""
+        """The trial as it was when it ended; it may have left memory since. Many may come in a row: the journal stays open meanwhile."""
+        if event.trial not in self._held and self._reading is None:
+            self._reading = ExitStack()
+            self._reading.enter_context(self.experiment.opened())
         return self.get(event.trial)
 
     def _ended(self, trial: TrialInfo, event: ev.AttemptEnded) -> None:

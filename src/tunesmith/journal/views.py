@@ -48,6 +48,7 @@ class TrialInfo:
         "_dirname",
         "_drawn",
         "_name",
+        "_path",
         "_resources",
         "_row",
         "_tag",
@@ -114,6 +115,7 @@ class TrialInfo:
         self.iterations_since_restore = 0
         self._config: dict[str, Any] | None = None
         self._drawn: dict[str, Any] | None = None
+        self._path: str | None = None
         self._row: ResultDict | None = None
         self._tag: str | None = None
 
@@ -136,7 +138,9 @@ class TrialInfo:
     @property
     def path(self) -> str:
         """The trial's directory, absolute. It is there once something was written into it."""
-        return os.path.join(self.experiment.path, self.relative_logdir)
+        if self._path is None:
+            self._path = os.path.join(self.experiment.path, self.relative_logdir)
+        return self._path
 
     @property
     def logdir(self) -> str:

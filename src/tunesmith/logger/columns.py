@@ -17,7 +17,6 @@ __all__ = ["Layout", "Rows", "csv_line", "csv_lines", "json_lines", "layout_of"]
 
 _FEW = 4
 
-Column = Sequence[str]
 Texts = Mapping[type, Callable[[Any], str]]
 
 
@@ -83,78 +82,70 @@ class Rows:
         self.tail = tail
         self.values: list[list[Any]] = []
 
+    def plain(self) -> list[Rows]:
+        """The same without arrays and objects."""
+        parts: list[Rows] = []
+        for values in self.values:
+            row = scalars(dict(zip(self.layout.names, values, strict=True)))
+            layout = layout_of(tuple(row))
+            if not parts or parts[-1].layout is not layout:
+                parts.append(Rows(layout, self.tail))
+            parts[-1].values.append(list(row.values()))
+        return parts
 
-def json_lines(waiting: Iterable[Rows]) -> str:
-    """A JSON object per row."""
-    return "".join([_objects(rows, columns) for rows, columns in _columns(waiting, JSON_TEXTS)])
 
+def json_lines(rows: Rows) -> str:
+    """A JSON object per row.
 
-def _objects(rows: Rows, columns: list[Column]) -> str:
-    layout, tail = rows.layout, rows.tail
-    if not columns:
+    Raises:
+        KeyError: there is an array or an object among the values.
+    """
+    layout, order, tail = rows.layout, rows.layout.order, rows.tail
+    if not layout.names:
         return ("{" + tail.removeprefix(", ")) * len(rows.values)
-    if layout.order is not None:
-        columns = [columns[place] for place in layout.order]
-    parts = chain.from_iterable(zip(map(repeat, layout.leads), columns, strict=True))
-    return f"{layout.end}{tail}".join([*map("".join, zip(*parts, strict=False)), ""])
-
-
-def csv_lines(waiting: Iterable[Rows], names: dict[str, None]) -> str:
-    """A line per row of a table; ``names``: of its columns, to which those are added that are new."""
-    known = _columns(waiting, _CSV_TEXTS)
-    for rows, _ in known:
-        if rows.layout.names != tuple(names):
-            names.update(dict.fromkeys(rows.layout.names))
-    return "".join([_lines(rows, columns, tuple(names)) for rows, columns in known])
-
-
-def _lines(rows: Rows, cells: list[Column], names: tuple[str, ...]) -> str:
-    if rows.layout.names != names:
-        known = dict(zip(rows.layout.names, cells, strict=True))
-        blank = [""] * len(rows.values)
-        cells = [known.get(name, blank) for name in names]
-    if len(cells) > 1:
-        lines = list(map(",".join, zip(*cells, strict=True)))
-    elif cells:
-        lines = [cell or '""' for cell in cells[0]]  # as the writer has a blank that is alone
+    if len(rows.values) < _FEW:
+        cells = [[JSON_TEXTS[type(value)](value) for value in row] for row in rows.values]
+        if order is not None:
+            cells = [[row[place] for place in order] for row in cells]
+        lines = ["".join(chain.from_iterable(zip(layout.leads, row, strict=True))) for row in cells]
     else:
-        lines = [""] * len(rows.values)
+        columns = _columns(rows, JSON_TEXTS)
+        if order is not None:
+            columns = [columns[place] for place in order]
+        parts = chain.from_iterable(zip(map(repeat, layout.leads), columns, strict=True))
+        lines = list(map("".join, zip(*parts, strict=False)))
+    return f"{layout.end}{tail}".join([*lines, ""])
+
+
+def csv_lines(rows: Rows, names: tuple[str, ...]) -> str:
+    """A line per row of a table whose columns have these names.
+
+    Raises:
+        KeyError: there is an array or an object among the values.
+    """
+    own = rows.layout.names
+    if len(rows.values) < _FEW or not own:
+        cells = [[_CSV_TEXTS[type(value)](value) for value in row] for row in rows.values]
+        if own != names:
+            cells = [list(map(dict(zip(own, row, strict=True)).get, names, repeat(""))) for row in cells]
+        lines = list(map(",".join, cells))
+    else:
+        columns = _columns(rows, _CSV_TEXTS)
+        if own != names:
+            known = dict(zip(own, columns, strict=True))
+            blank = [""] * len(rows.values)
+            columns = [known.get(name, blank) for name in names]
+        lines = list(map(",".join, zip(*columns, strict=True)))
+    if len(names) == 1:
+        lines = [line or '""' for line in lines]  # as the writer has a blank that is alone
     return "\r\n".join([*lines, ""])
 
 
-def _columns(waiting: Iterable[Rows], texts: Texts) -> list[tuple[Rows, list[Column]]]:
-    """The rows' scalars and strings, written as ``texts`` has it for each type. Arrays and objects are other loggers' business."""
-    known = []
-    for rows in waiting:
-        try:
-            known.append((rows, _written(rows.values, texts)))
-        except KeyError:
-            known += [(part, _written(part.values, texts)) for part in _scalars(rows)]
-    return known
+def _columns(rows: Rows, texts: Texts) -> list[Sequence[str]]:
+    return [_column(values, texts) for values in zip(*rows.values, strict=True)]
 
 
-def _scalars(rows: Rows) -> list[Rows]:
-    """The same without arrays and objects."""
-    parts: list[Rows] = []
-    for values in rows.values:
-        row = scalars(dict(zip(rows.layout.names, values, strict=True)))
-        layout = layout_of(tuple(row))
-        if not parts or parts[-1].layout is not layout:
-            parts.append(Rows(layout, rows.tail))
-        parts[-1].values.append(list(row.values()))
-    return parts
-
-
-def _written(rows: Sequence[Sequence[Any]], texts: Texts) -> list[Column]:
-    columns = zip(*rows, strict=True)
-    if len(rows) >= _FEW:
-        return [_column(values, texts) for values in columns]
-    values = list(chain.from_iterable(columns))
-    cells = iter([text(value) for text, value in zip(map(texts.__getitem__, map(type, values)), values, strict=True)])
-    return list(zip(*[cells] * len(rows), strict=True))
-
-
-def _column(values: tuple[Any, ...], texts: Texts) -> Column:
+def _column(values: tuple[Any, ...], texts: Texts) -> Sequence[str]:
     kinds = set(map(type, values))
     if len(kinds) > 1:
         return [texts[type(value)](value) for value in values]

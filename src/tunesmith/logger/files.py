@@ -8,6 +8,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from tunesmith.logger.columns import Rows, csv_line, csv_lines, json_lines, layout_of
@@ -82,10 +83,9 @@ class RowFile:
         keys = tuple(row)
         layout = rows.layout if keys == rows.layout.keys else layout_of(keys)
         values = list(row.values())
-        if layout.config is not None:
-            config = values.pop(layout.config)
-            if config is not self._config:
-                self._configure(config)
+        config = None if layout.config is None else values.pop(layout.config)
+        if config is not self._config:
+            self._configure(config)
         if layout is not rows.layout or rows.tail is not self._tail:
             rows = self._rows = Rows(layout, self._tail)
             self._waiting.append(rows)
@@ -147,7 +147,11 @@ class RowFile:
         """What waits, as bytes; nothing waits afterwards."""
         waiting = self._waiting
         self._waiting, self._rows, self._count = [], _NONE, 0
-        return self._encode(waiting).encode("utf-8", "backslashreplace")
+        try:
+            text = self._encode(waiting)
+        except KeyError:  # arrays and objects are other loggers' business
+            text = self._encode([part for rows in waiting for part in rows.plain()])
+        return text.encode("utf-8", "backslashreplace")
 
     def _replace(self, data: bytes) -> None:
         self._pool.close(self.path)
@@ -169,6 +173,7 @@ class RowFile:
         raise NotImplementedError
 
     def _encode(self, waiting: list[Rows]) -> str:
+        """What waits, as text; KeyError, and nothing is done, if there are arrays or objects in it."""
         raise NotImplementedError
 
 
@@ -193,7 +198,7 @@ class JsonLinesFile(RowFile):
         self.use(config, one_line(redact(config, self._drawn)))
 
     def _encode(self, waiting: list[Rows]) -> str:
-        return json_lines(waiting)
+        return "".join(map(json_lines, waiting))
 
     def _first(self, count: int, text: str) -> str | None:
         lines = io.StringIO(text).readlines()
@@ -205,41 +210,41 @@ class CsvFile(RowFile):
 
     def __init__(self, path: str, pool: FilePool) -> None:
         super().__init__(path, pool)
-        self.columns: dict[str, None] = {}
-        self._width = 0  # columns on disk
+        self.columns: tuple[str, ...] = ()
 
     def _foresee(self, told: Iterable[Mapping[str, Any]]) -> None:
-        self.columns = {}
-        for row in told:
-            self.columns.update(dict.fromkeys(scalars(row)))
+        self.columns = tuple(dict.fromkeys(chain.from_iterable(map(scalars, told))))
 
     def _first(self, count: int, text: str) -> str | None:
         rows = list(csv.reader(io.StringIO(text, newline="")))[: count + 1]
         return "".join(map(csv_line, rows)) if len(rows) > count else None
 
     def _continue(self, text: str) -> None:
-        self.columns = dict.fromkeys(next(csv.reader(io.StringIO(text, newline=""))))
-        self._width = len(self.columns)
+        self.columns = tuple(next(csv.reader(io.StringIO(text, newline=""))))
 
     def _encode(self, waiting: list[Rows]) -> str:
-        text = csv_lines(waiting, self.columns)
-        if self._begun and len(self.columns) > self._width:
-            self._widen()
-        self._width = len(self.columns)
-        return text if self._begun else _header(tuple(self.columns)) + text
+        columns = self.columns
+        for rows in waiting:
+            if rows.layout.names != columns:
+                columns = tuple(dict.fromkeys((*columns, *rows.layout.names)))
+        text = "".join([csv_lines(rows, columns) for rows in waiting])
+        if self._begun and len(columns) > len(self.columns):
+            self._widen(columns)
+        self.columns = columns
+        return text if self._begun else _header(columns) + text
 
-    def _widen(self) -> None:
-        """Give the table on disk the columns that it lacks."""
+    def _widen(self, columns: tuple[str, ...]) -> None:
+        """Give the table on disk these columns, of which it lacks the last."""
         self._pool.close(self.path)
         with open(self.path, newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))[1:]
-        blanks = [""] * (len(self.columns) - self._width)
-        text = _header(tuple(self.columns)) + "".join([csv_line([*row, *blanks]) for row in rows])
+        blanks = [""] * (len(columns) - len(self.columns))
+        text = _header(columns) + "".join([csv_line([*row, *blanks]) for row in rows])
         replace(self.path, text.encode("utf-8", "backslashreplace"))
 
 
 _header = lru_cache(maxsize=64)(csv_line)
-_NONE = Rows(layout_of(()), "")
+_NONE = Rows(layout_of(()), "no file has this tail")
 
 
 def write_new(path: str, data: bytes) -> None:

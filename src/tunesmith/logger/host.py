@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol
 
@@ -218,6 +219,7 @@ class LoggerHost:
             return 0, True
 
 
+@lru_cache(maxsize=1)
 def _boot_id() -> str:
     """Changes when the machine is restarted: what was written but not synced may be lost then."""
     try:

@@ -33,6 +33,9 @@ _AGAIN = {
 }
 
 
+_MOST = 80
+"""Characters for one setting that has changed; of more its name is enough."""
+
 _COUNT_S = 5.0
 """Between two lines of the countdown, at least."""
 
@@ -351,8 +354,8 @@ class PlainReporter:
 
 
 def _change(key: str, before: Any, now: Any) -> str:
-    scalar = (bool, int, float, str, type(None))
-    return f"{key} {before} -> {now}" if isinstance(before, scalar) and isinstance(now, scalar) else key
+    text = f"{key} {before} -> {now}"
+    return text if len(text) <= _MOST else key
 
 
 def _after(live: _Live) -> str:

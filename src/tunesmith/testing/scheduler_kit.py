@@ -275,6 +275,30 @@ class SchedulerKit:
         loop.run()
         self._ended(loop)
 
+    def test_trials_that_were_over_go_on(self) -> None:
+        """All ended ones, from their checkpoints or from scratch; in a session of their own, or in one with the others."""
+        for seed, restart in ((0, False), (1, True), (2, False)):
+            loop = self.loop(seed, failures={name: chance for name, chance in _FAILURES.items() if name != "infeasible"})
+            loop.start()
+            for _ in range(40 + 40 * seed):
+                if not loop.controller.state.finished:
+                    loop.step()
+            over = [number for number, code in enumerate(loop.controller.state.ended) if code]
+            loop.crash(over, () if seed else None, restart=restart)
+            loop.run()
+            loop.world.crash()
+            loop.resume(over)
+            loop.run()
+            self._ended(loop)
+
+    def test_options_are_scalars_and_changes_keep_to_them(self) -> None:
+        scheduler = self.make(METRIC, "min")
+        options, state = scheduler.options(), repr(scheduler.state())
+        assert all(value is None or isinstance(value, (bool, int, float, str)) for value in options.values())
+        assert set(scheduler.changeable) <= set(options), "what may be changed must be recorded"
+        scheduler.change(options)
+        assert (scheduler.options(), repr(scheduler.state())) == (options, state), "told what it has already, it is another"
+
     def test_equal_events_give_equal_decisions(self) -> None:
         first, second = self.loop(3, failures=_FAILURES), self.loop(3, failures=_FAILURES)
         first.run()
