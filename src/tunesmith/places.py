@@ -88,7 +88,7 @@ def choose_directory(root: str, name: str, *, chosen: bool, resume: bool | str) 
     if resume is True:
         there = experiments_in(root)
         hint = did_you_mean(name, there) or (f" There are: {', '.join(map(repr, there[:10]))}." if there else " No experiment is there.")
-        raise SpecError(f"resume=True: there is no experiment {name!r} in {root}.{hint} Leave resume out to begin a new one.")
+        raise SpecError(f"resume: there is no experiment {name!r} in {root}.{hint} Leave resume out to begin a new one.")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
     except OSError as error:

@@ -90,12 +90,12 @@ class Candidates:
                 self._consider(trial, {"status": TERMINATED, **trial.by}, 0)
 
     def _consider(self, trial: Trial, data: Mapping[str, Any], seq: int) -> None:
-        why = self._why(trial.number, data, self._told.pop(trial.number, self._spec))
+        why = self._why(trial, data, self._told.pop(trial.number, self._spec))
         if why:
             default = None if self._spec.get("config_resources") else self._spec.get("resources")
             self.found[trial.number] = _Ended(trial, why, default, seq)
 
-    def _why(self, number: int, data: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    def _why(self, trial: Trial, data: Mapping[str, Any], before: Mapping[str, Any]) -> str:
         """``before``: the description under which its end was decided; between that and the end there may lie a crash, and a resume."""
         if data["status"] == ERROR:
             return "errored" if self._plan.errored != "skip" else ""
@@ -103,11 +103,12 @@ class Candidates:
             return ""
         by, now = data.get("by"), self._now
         if by == "criterion":
-            return "criterion" if number in self._passing and before.get("stop") != now.get("stop") else ""
+            passes = trial.number in self._passing and not trial.metrics.get("done")  # else it has ended by itself, too
+            return "criterion" if passes and before.get("stop") != now["stop"] else ""
         if by == "bound":
             name, value = data["bound"]
             return "bound" if name in now["scheduler_options"] and _is_raised(value, now["scheduler_options"][name]) else ""
-        return "budget" if by == "halt:budget" and _is_raised(before["time_budget_s"], now["time_budget_s"]) else ""
+        return "budget" if by == "halt:budget" and _is_raised(before.get("time_budget_s"), now["time_budget_s"]) else ""
 
     def onward(self, record: Record) -> Record:
         """The record, once handled, without ends after which the trial went on, or is to: to searchers and stoppers a trial ends once."""

@@ -86,6 +86,7 @@ def test_without_a_checkpoint_they_begin_anew(go: Go, executor: str) -> None:
         (lambda trial_id, result: result["training_iteration"] > 1, lambda trial_id, result: result["training_iteration"] > 0, [2]),
         (tune.TrialPlateauStopper("loss", num_results=2, grace_period=2), tune.TrialPlateauStopper("loss", num_results=5), [5]),
         ({"training_iteration": 20}, {"training_iteration": 40}, [9]),  # it ended by itself
+        ({"training_iteration": 9}, {"training_iteration": 40}, [9]),  # and at once with the bound
     ],
 )
 def test_who_goes_on_under_another_criterion(go: Go, before: Any, now: Any, ends: list[int]) -> None:

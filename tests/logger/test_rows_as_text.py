@@ -121,7 +121,10 @@ def grouped(rows: list[Row]) -> Rows:
 @given(st.lists(st.sampled_from(NAMES), unique=True, max_size=5), st.integers(1, 9), st.data())
 def test_rows_in_a_group_are_written_as_one_by_one(names: list[str], count: int, data: st.DataObject) -> None:
     kinds = {
-        name: data.draw(st.sampled_from([NUMBERS, NUMBERS, st.just(0.5), st.integers(), st.booleans(), WORDS, SCALARS])) for name in names
+        name: data.draw(
+            st.sampled_from([NUMBERS, st.sampled_from([0.0, -0.0]), st.just(0.5), st.integers(), st.booleans(), WORDS, SCALARS])
+        )
+        for name in names
     }
     rows = [{name: data.draw(kind) for name, kind in kinds.items()} for _ in range(count)]
     group = grouped(rows)
