@@ -249,7 +249,7 @@ def test_an_empty_or_missing_journal(root: Path) -> None:
     journal.unlink()
     with pytest.raises(JournalError, match=r"holds no experiment: there is no experiment\.db\."):
         tune.open_experiment(root / "x")
-    with pytest.raises(SpecError, match=r"resume=True: there is no experiment 'x' in .* Leave resume out to begin a new one\."):
+    with pytest.raises(SpecError, match=r"resume: there is no experiment 'x' in .* Leave resume out to begin a new one\."):
         go(root, resume=True)
 
 
