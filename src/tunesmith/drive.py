@@ -199,7 +199,7 @@ class Drive:
         """Whether the controller accepts the event; a report that it does not accept gets its answer all the same."""
         if self.controller.accepts(event):
             return True
-        if isinstance(event, ev.Reported):
+        if isinstance(event, ev.Reported) and not (self.rounds is not None and self.rounds.holds(event.trial, event.attempt)):
             reply = self.controller.reply(event)
             if reply is not None:
                 commands.append(reply)

@@ -111,6 +111,8 @@ def test_sessions_that_take_up_what_was_over(seed: int, sessions: list[int], rou
     tools.finish(loop)
 
 
+@example(seed=12507, crashes=[])  # a repeated older report, while a newer one waited for its round
+@example(seed=12733, crashes=[])
 @given(seed=SEEDS, crashes=st.lists(st.integers(1, 60), max_size=2))
 def test_rounds(seed: int, crashes: list[int], tools: Any) -> None:
     """``deterministic=True``: nobody waits for a round that never closes, whatever repeats itself, gets lost or dies."""

@@ -66,6 +66,10 @@ class Rounds:
             return self._answers(asked, exploring)
         return self._round(sorted(wanted))
 
+    def holds(self, trial: int, attempt: int) -> bool:
+        """Whether a report of this attempt waits for its round: an older one that repeats itself gets no answer meanwhile."""
+        return any(isinstance(event, ev.Reported) for event in self._streams.get((trial, attempt), ()))
+
     def _hold(self, event: ev.Event, wanted: set[Attempt], asked: int, exploring: Collection[int]) -> bool:
         """Keep it for later, if its time will come."""
         if isinstance(event, (ev.AttemptStarted, ev.Reported, ev.CheckpointSaved, ev.SaveSkipped, ev.AttemptEnded)):

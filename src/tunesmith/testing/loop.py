@@ -168,6 +168,8 @@ class Loop:
         if self.controller.accepts(event):
             return True
         self.controller.state.late += 1
+        if self.rounds is not None and isinstance(event, ev.Reported) and self.rounds.holds(event.trial, event.attempt):
+            return False
         if isinstance(event, ev.Reported) and (reply := self.controller.reply(event)) is not None:
             self.world.obey(reply)
         return False
