@@ -74,7 +74,8 @@ def _book(spec: ExperimentSpec, header: Header, versions: Versions) -> Any:
 
 
 class RoomWatch:
-    """Says that nothing can be saved, for lack of room on the disk, and when it can again: one line each, whatever ``verbose`` is.
+    """Says that nothing can be saved, for lack of room on the disk, and when it can again; and that checkpoints take more room than
+    ``max_checkpoint_bytes`` because all are needed: one line each, whatever ``verbose`` is.
 
     Args:
         header: of the journal.
@@ -94,6 +95,9 @@ class RoomWatch:
         """Look for saves that were skipped, and the first one that was not."""
         for record in records:
             event = record.event
+            for decision in record.decisions:
+                if decision.do == "drop" and not decision.data["checkpoints"]:
+                    _log.warning("%s.", decision.reason)
             if isinstance(event, ev.SaveSkipped):
                 if not self._told and event.at >= self._quiet_until:
                     self._told = True

@@ -68,3 +68,11 @@ def test_a_resume_keeps_to_it(go: Any, tmp_path: Path) -> None:
     go(keep_best=1)
     go(keep_best=1, resume=True, num_samples=2)
     assert list(map(content, left(tmp_path))) == [(0.1, 4)]
+
+
+def test_more_than_the_budget_because_all_are_needed_is_said(go: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    go(max_checkpoint_bytes=500)
+    said = [message for message in caplog.messages if "max_checkpoint_bytes=500" in message]
+    assert said
+    assert all("each checkpoint is the best one or is gone on from" in message for message in said)
+    assert (0.1, 4) in map(content, left(tmp_path))
