@@ -76,3 +76,18 @@ def test_more_than_the_budget_because_all_are_needed_is_said(go: Any, tmp_path: 
     assert said
     assert all("each checkpoint is the best one or is gone on from" in message for message in said)
     assert (0.1, 4) in map(content, left(tmp_path))
+
+
+def rewrites(config: dict[str, Any]) -> None:
+    """As many scripts do: one directory, written over in each epoch."""
+    folder = Path(tune.get_context().get_trial_dir()) / "model"
+    folder.mkdir(parents=True)
+    for epoch in range(4):
+        (folder / "weights").write_text(f"{config['x']} {epoch + 1} ".ljust(2000, "."))
+        tune.report({"loss": config["x"] + epoch}, checkpoint=str(folder))
+
+
+def test_who_writes_over_the_same_files_in_each_epoch_finds_each_epoch(go: Any, tmp_path: Path) -> None:
+    go(rewrites)
+    found = [(path / "weights").read_text().split()[:2] for path in left(tmp_path)]
+    assert sorted(found) == sorted([str(x), str(epoch)] for x in (0.1, 0.3, 0.5, 0.9) for epoch in range(1, 5))
