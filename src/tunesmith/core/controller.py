@@ -47,6 +47,8 @@ class SchedulerPort(Protocol):
     def on_result(self, trial: Any, result: dict[str, Any]) -> Any: ...
     def on_trial_end(self, trial: Any, outcome: str) -> Any: ...
     def on_trial_reopen(self, trial: Any) -> None: ...
+    def on_search_end(self) -> Any: ...
+    def on_capacity(self, totals: Mapping[str, float]) -> None: ...
     def choose(self, runnable: Runnable) -> Any: ...
     def state(self) -> Any: ...
 
@@ -222,8 +224,13 @@ class Controller:
         else:
             apply(self.state, decision)
 
+    def drawn_all(self) -> None:
+        """No more trials will be drawn, as far as is known now: the scheduler hears it, and what it wants is done with the followups."""
+        self.state.drawn = True
+        self._followups += consult(self.scheduler.on_search_end(), None, self.scheduler)
+
     def take_followups(self) -> list[Decision]:
-        """What the scheduler asked for when a trial ended."""
+        """What the scheduler asked for when a trial ended, or all were drawn."""
         followups, self._followups = self._followups, []
         return followups
 

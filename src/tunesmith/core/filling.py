@@ -66,6 +66,10 @@ def settle(ctl: Controller) -> Decisions:
             return
         if not state.stopping:
             yield from _fill(ctl)
+            state.drawn = state.drawn and tries(state) == 0
+            if not (state.drawn or state.asked) and tries(state) == 0:
+                ctl.drawn_all()
+                continue
         moved = False
         for decision in _close(ctl):
             moved = True

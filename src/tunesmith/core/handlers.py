@@ -116,6 +116,7 @@ def capacity_changed(ctl: Controller, event: ev.CapacityChanged) -> Decisions:
     state.pool.resize(event.totals, event.out)
     state.slots = event.slots
     state.ready = True
+    ctl.scheduler.on_capacity(dict(event.totals))
     if not state.finished:
         waiting = [trial for trial in state.waiting() if unplaceable(ctl, trial)]
         yield from displaced(ctl, (trial for trial in waiting if not state.stopping))  # the first may end the experiment

@@ -37,7 +37,7 @@ class State:
             and only a person or the next session resumes; ``woken``: those that a person wants resumed next.
         kinds: how many of the paused ask for each request.
         queues: for each request, a heap of pending numbers that are ready; stale entries are skipped when met.
-        asked: suggestions asked for and not answered.
+        asked: suggestions asked for and not answered; ``drawn``: no more will be, and the scheduler has been told.
         stopping: why the experiment is ending ("" while it is not); ``kind``: stop, budget, breaker, fail_fast, unplaceable, metric, drain.
         unseen: objectives that no trial has reported yet.
         pins: checkpoint id -> how many need it; ``doomed``: superfluous ones that are still pinned.
@@ -65,6 +65,7 @@ class State:
     slots: int | None = None
     default_request: Request = ()
     asked: int = 0
+    drawn: bool = False
     infeasible: int = 0
     exhausted: str = ""
     stopping: str = ""
@@ -286,8 +287,8 @@ class State:
             self.settings, self.session, self.space, self.ready, self.only, sorted(self.skipped), trials, bytes(self.ended),
             sorted(self.running), list(self.paused), sorted(self.warm), sorted(self.held), list(self.woken), sorted(self.kinds.items()),
             [pair for pair in queues if pair[1]], self.pool.totals, sorted(self.pool.used.items()), self.pool.cards,
-            sorted(self.pool.out), self.slots, self.asked, self.infeasible, self.exhausted, self.stopping, self.kind, self.finished,
-            sorted(self.unseen), self.breaker, sorted(self.timers.items()), sorted(self.pins.items()), sorted(self.doomed),
+            sorted(self.pool.out), self.slots, self.asked, self.drawn, self.infeasible, self.exhausted, self.stopping, self.kind,
+            self.finished, sorted(self.unseen), self.breaker, sorted(self.timers.items()), sorted(self.pins.items()), sorted(self.doomed),
             sorted(self.counts.items()), self.shelf.digest(), more,
         )  # fmt: skip
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

@@ -22,8 +22,8 @@ _WORDS = {"CONTINUE": None, "NOOP": None, "PAUSE": "pause", "STOP": "stop"}
 _POWERS = frozenset({"continue", "exploit", "pause", "save", "stop"})
 
 
-def consult(answer: Any, trial: Trial, scheduler: object) -> list[Decision]:
-    """A scheduler's answer as a list: None, one of Ray's words, a Decision, or several of these.
+def consult(answer: Any, trial: Trial | None, scheduler: object) -> list[Decision]:
+    """A scheduler's answer as a list: None, one of Ray's words, a Decision, or several of these. ``trial``: the one in hand, if any is.
 
     Raises:
         TypeError: it is none of that.
@@ -31,16 +31,16 @@ def consult(answer: Any, trial: Trial, scheduler: object) -> list[Decision]:
     if answer is None:
         return []
     if isinstance(answer, str):
-        if answer in _WORDS:
+        if answer in _WORDS and (trial is not None or _WORDS[answer] is None):
             word = _WORDS[answer]
-            return [Decision(word, trial.number)] if word else []
+            return [Decision(word, trial.number)] if word and trial is not None else []
     elif isinstance(answer, Decision):
-        if answer.do in _POWERS:  # a copy: the scheduler may give the same object again
-            return [replace(answer, trial=trial.number) if answer.trial is None else answer]
+        if answer.do in _POWERS and (trial is not None or answer.trial is not None):  # a copy: the scheduler may give the same object again
+            return [replace(answer, trial=trial.number) if answer.trial is None and trial is not None else answer]
     elif isinstance(answer, Iterable):
         return [decision for one in answer for decision in consult(one, trial, scheduler)]
     raise TypeError(
-        f"scheduler {type(scheduler).__name__} answered {answer!r} for trial {trial.number}; "
+        f"scheduler {type(scheduler).__name__} answered {answer!r} {f'for trial {trial.number}' if trial is not None else 'for no trial'}; "
         f"expected CONTINUE, PAUSE, STOP or a Decision that does one of {sorted(_POWERS)}"
     )
 

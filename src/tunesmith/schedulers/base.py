@@ -151,6 +151,17 @@ class Scheduler:
         What it reports next is beyond what was shown of it before, as after any rewind.
         """
 
+    def on_search_end(self) -> Answer:
+        """As far as is known now no more trials will be drawn: a bracket that waits for more need not.
+
+        Trials may be added later all the same (one was infeasible and is replaced, a resume raises ``num_samples``), and when those are all
+        drawn this is called again. Decisions returned must name their trials.
+        """
+        return None
+
+    def on_capacity(self, totals: Mapping[str, float]) -> None:
+        """What there is to run on, e.g. ``{"cpu": 8.0, "gpu": 2.0}``; before the first trial starts, and again when it changes."""
+
     def choose(self, runnable: Runnable) -> TrialView | None:
         """The trial to start or resume next, or None: rather draw a new one."""
         return runnable.pending[0] if runnable.pending else runnable.first_paused()

@@ -98,6 +98,12 @@ class _Guarded:
     def on_trial_reopen(self, trial: TrialView) -> None:
         self.inner.on_trial_reopen(_View(trial))
 
+    def on_search_end(self) -> Any:
+        return self.inner.on_search_end()
+
+    def on_capacity(self, totals: Mapping[str, float]) -> None:
+        self.inner.on_capacity(totals)
+
     def choose(self, runnable: Runnable) -> Any:
         return self.inner.choose(_Runnable(runnable))  # type: ignore[arg-type]
 
