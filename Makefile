@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 # What each environment stamp installs.
 EXTRAS_quickstart := sklearn
 EXTRAS_dev := all,test,check
-EXTRAS_full := all,test,check,frameworks
+EXTRAS_full := all,test,check,frameworks,peers
 EXTRAS_bench := all,bench
 
 .PHONY: help quickstart test test-all check bench reliability clean
@@ -19,7 +19,7 @@ EXTRAS_bench := all,bench
 help:
 	@echo "make quickstart   tune a small neural network on handwritten digits (under a minute after installation)"
 	@echo "make test         the tests of everything that needs no large package"
-	@echo "make test-all     every test, the slow ones, real frameworks (2 GB) and thorough property tests included"
+	@echo "make test-all     every test, the slow ones, real frameworks and peers (2 GB) and thorough property tests included"
 	@echo "make check        ruff, mypy --strict, import contracts, module budget"
 	@echo "make bench        speed beside the peers, measured in one run; writes benchmarks/RESULTS.md"
 	@echo "make reliability  what the tests break on purpose, counted; writes benchmarks/RELIABILITY.md"

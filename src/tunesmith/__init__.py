@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         analysis as analysis, callback as callback, checkpoints as checkpoints, config as config, errors as errors,
         executors as executors, experiment as experiment, integration as integration, journal as journal, logger as logger,
         progress as progress, registry as registry, resources as resources, result as result, schedulers as schedulers,
-        search as search, session as session, space as space, stopper as stopper, suggest as suggest,
+        search as search, session as session, simulation as simulation, space as space, stopper as stopper, suggest as suggest,
         testing as testing, track as track, trainable as trainable, trial as trial,
     )
     # isort: on
@@ -55,6 +55,25 @@ if TYPE_CHECKING:
     from tunesmith.registry import register_env, register_trainable
     from tunesmith.resources import PlacementGroupFactory
     from tunesmith.runner import run, run_experiments
+    from tunesmith.schedulers import (
+        PB2,
+        ASHAScheduler,
+        AsyncHyperBandScheduler,
+        DistributeResources,
+        DistributeResourcesToTopJob,
+        FIFOScheduler,
+        FixedCutScheduler,
+        HyperBandForBOHB,
+        HyperBandScheduler,
+        MedianStoppingRule,
+        PASHAScheduler,
+        PatienceScheduler,
+        PercentileStoppingRule,
+        PopulationBasedTraining,
+        PopulationBasedTrainingReplay,
+        ResourceChangingScheduler,
+        SuccessiveHalvingScheduler,
+    )
     from tunesmith.session import (
         TuneContext,
         checkpoint_dir,
@@ -67,6 +86,7 @@ if TYPE_CHECKING:
         is_session_enabled,
         report,
     )
+    from tunesmith.simulation import CurveTable, Simulation, simulate
     from tunesmith.space import (
         choice,
         grid_search,
@@ -98,38 +118,57 @@ if TYPE_CHECKING:
     from tunesmith.tuner import Tuner
 
 __all__ = [
+    "PB2",
+    "ASHAScheduler",
+    "AsyncHyperBandScheduler",
     "BugError",
     "CLIReporter",
     "Callback",
     "Checkpoint",
     "CheckpointConfig",
     "CombinedStopper",
+    "CurveTable",
+    "DistributeResources",
+    "DistributeResourcesToTopJob",
     "EarlyStopping",
     "ExecutorError",
     "Experiment",
     "ExperimentAnalysis",
     "ExperimentPlateauStopper",
+    "FIFOScheduler",
     "FailureConfig",
+    "FixedCutScheduler",
     "FunctionStopper",
+    "HyperBandForBOHB",
+    "HyperBandScheduler",
     "Infeasible",
     "JournalCorrupt",
     "JournalError",
     "JournalLocked",
     "JupyterNotebookReporter",
     "MaximumIterationStopper",
+    "MedianStoppingRule",
     "MetricError",
     "NoopStopper",
+    "PASHAScheduler",
+    "PatienceScheduler",
+    "PercentileStoppingRule",
     "PlacementGroupFactory",
+    "PopulationBasedTraining",
+    "PopulationBasedTrainingReplay",
     "Preflight",
     "ProgressReporter",
+    "ResourceChangingScheduler",
     "Result",
     "ResultGrid",
     "RunConfig",
     "SerializationError",
+    "Simulation",
     "SpaceError",
     "SpecError",
     "Stopper",
     "StorageFull",
+    "SuccessiveHalvingScheduler",
     "SyncConfig",
     "TimeoutStopper",
     "Trainable",
@@ -172,6 +211,7 @@ __all__ = [
     "run",
     "run_experiments",
     "sample_from",
+    "simulate",
     "uniform",
     "with_parameters",
     "with_resources",
@@ -193,8 +233,12 @@ _EXPORTS = {
     "registry": "register_env register_trainable",
     "resources": "PlacementGroupFactory",
     "runner": "run run_experiments",
+    "schedulers": "ASHAScheduler AsyncHyperBandScheduler DistributeResources DistributeResourcesToTopJob FIFOScheduler FixedCutScheduler "
+    "HyperBandForBOHB HyperBandScheduler MedianStoppingRule PASHAScheduler PB2 PatienceScheduler PercentileStoppingRule "
+    "PopulationBasedTraining PopulationBasedTrainingReplay ResourceChangingScheduler SuccessiveHalvingScheduler",
     "session": "TuneContext checkpoint_dir get_checkpoint get_context get_trial_dir get_trial_id get_trial_name get_trial_resources "
     "is_session_enabled report",
+    "simulation": "CurveTable Simulation simulate",
     "space": "choice grid_search lograndint loguniform qlograndint qloguniform qrandint qrandn quniform randint randn require "
     "sample_from uniform",
     "stopper": "CombinedStopper EarlyStopping ExperimentPlateauStopper FunctionStopper MaximumIterationStopper NoopStopper Stopper "
@@ -205,8 +249,8 @@ _EXPORTS = {
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 _SUBMODULES = {
     *("analysis", "callback", "checkpoints", "config", "errors", "executors", "experiment", "integration", "journal", "logger"),
-    *("progress", "registry", "resources", "result", "schedulers", "search", "session", "space", "stopper", "suggest", "testing"),
-    *("track", "trainable", "trial"),
+    *("progress", "registry", "resources", "result", "schedulers", "search", "session", "simulation", "space", "stopper", "suggest"),
+    *("testing", "track", "trainable", "trial"),
 }
 
 

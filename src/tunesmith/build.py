@@ -131,11 +131,12 @@ def check(
     limit = checks.whole("max_concurrent_trials", max_concurrent_trials, least=1)
     searcher, scheduler = _searcher(search_alg), scheduler_from(scheduler)
     metrics, modes = agree(metric, mode, scheduler, searcher)
+    prepare = getattr(scheduler, "prepare_space", None)  # one of the user's own need not derive from ours
     spec = ExperimentSpec(
         trainable=what,
         name=name or default_name(what.name),
         path="",
-        space=Space.parse(config or {}),
+        space=Space.parse(prepare(config or {}) if prepare is not None else config or {}),
         searcher=searcher,
         scheduler=scheduler,
         metrics=metrics,
@@ -300,6 +301,12 @@ def _check_limits(spec: ExperimentSpec) -> None:
         raise SpecError(f"the scheduler {type(scheduler).__name__} needs a metric and a mode; give metric=... and mode='min' or 'max'.")
     if len(spec.metrics) > 1 and scheduler.capabilities.needs_metric and not scheduler.capabilities.multi_objective:
         raise SpecError(f"the scheduler {type(scheduler).__name__} ranks by one metric; the run has {list(spec.metrics)}.")
+    _check_population(spec)
+    if spec.reuse_actors and getattr(scheduler.capabilities, "resizes", False):
+        raise SpecError(
+            f"reuse_actors=True cannot be kept with {type(scheduler).__name__}: a trial that is given other resources needs a process that "
+            f"begins with them. Remove reuse_actors."
+        )
     for what in _forced(spec):
         if executor is not None and not executor.capabilities.kill:
             raise SpecError(
@@ -314,6 +321,23 @@ def _check_limits(spec: ExperimentSpec) -> None:
     keeping = "keep_best" if spec.checkpoint.keep_best is not None else "max_checkpoint_bytes"
     if (spec.checkpoint.keep_best or spec.checkpoint.max_bytes) and not spec.checkpoint.score_attribute and len(spec.metrics) != 1:
         raise SpecError(f"{keeping} must know which checkpoints are the best: give checkpoint_score_attr, or one metric and its mode.")
+
+
+def _check_population(spec: ExperimentSpec) -> None:
+    """Where trials change their configurations, a searcher that learns would be told results of others than it proposed."""
+    searcher, scheduler = spec.searcher, type(spec.scheduler).__name__
+    if not spec.scheduler.capabilities.exploits:
+        return
+    if not searcher.capabilities.deterministic:
+        raise SpecError(
+            f"search_alg={type(searcher).__name__} may learn from results, and with {scheduler} trials change their configurations as they "
+            f"train: it would learn what is not so. Leave search_alg out; random and grid search give the population its start."
+        )
+    if searcher.max_concurrent:
+        raise SpecError(
+            f"{type(searcher).__name__}(max_concurrent={searcher.max_concurrent}) gives a new trial only when one is over, and with "
+            f"{scheduler} the whole population lives at once and takes turns. Use max_concurrent_trials instead."
+        )
 
 
 def _forced(spec: ExperimentSpec) -> list[str]:

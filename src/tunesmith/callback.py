@@ -266,7 +266,7 @@ class CallbackObserver:
         return [
             (decision, self.book.held(decision.trial))
             for decision in decisions
-            if decision.trial is not None and (decision.do in ("end", "retry") or (decision.do == "paused" and decision.data.get("charge")))
+            if decision.trial is not None and (decision.do == "end" or _is_lost(decision))
         ]
 
     def _event(self, event: Event, trial: TrialInfo, common: dict[str, Any]) -> None:
@@ -296,6 +296,13 @@ class CallbackObserver:
             counts[name] = counts.get(name, 0) + 1
             keyed.append((name if counts[name] == 1 else f"{name}#{counts[name]}", callback))
         return keyed
+
+
+def _is_lost(decision: Decision) -> bool:
+    """Whether an attempt was lost and there will be another one; those that ended for an exploit were not."""
+    if decision.do == "retry":
+        return not decision.data.get("wait")
+    return decision.do == "paused" and bool(decision.data.get("charge"))
 
 
 def _end_hook(do: str, status: str) -> str:

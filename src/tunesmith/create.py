@@ -20,7 +20,25 @@ EXECUTORS: Mapping[str, str] = {
     "inline": "tunesmith.executors.inline:InlineExecutor",
     "local": "tunesmith.executors.local:LocalExecutor",
 }
-SCHEDULERS: Mapping[str, str] = {"fifo": "tunesmith.schedulers:FIFOScheduler"}
+SCHEDULERS: Mapping[str, str] = {
+    "asha": "tunesmith.schedulers:ASHAScheduler",
+    "async_hyperband": "tunesmith.schedulers:AsyncHyperBandScheduler",
+    "asynchyperband": "tunesmith.schedulers:AsyncHyperBandScheduler",
+    "fifo": "tunesmith.schedulers:FIFOScheduler",
+    "fixed_cut": "tunesmith.schedulers:FixedCutScheduler",
+    "hb_bohb": "tunesmith.schedulers:HyperBandForBOHB",
+    "hyperband": "tunesmith.schedulers:HyperBandScheduler",
+    "median_stopping_rule": "tunesmith.schedulers:MedianStoppingRule",
+    "medianstopping": "tunesmith.schedulers:MedianStoppingRule",
+    "pasha": "tunesmith.schedulers:PASHAScheduler",
+    "patience": "tunesmith.schedulers:PatienceScheduler",
+    "pb2": "tunesmith.schedulers:PB2",
+    "pbt": "tunesmith.schedulers:PopulationBasedTraining",
+    "pbt_replay": "tunesmith.schedulers:PopulationBasedTrainingReplay",
+    "percentile": "tunesmith.schedulers:PercentileStoppingRule",
+    "resource_changing": "tunesmith.schedulers:ResourceChangingScheduler",
+    "successive_halving": "tunesmith.schedulers:SuccessiveHalvingScheduler",
+}
 SEARCHERS: Mapping[str, str] = {
     "random": "tunesmith.search:BasicVariantGenerator",
     "variant_generator": "tunesmith.search:BasicVariantGenerator",
@@ -35,11 +53,15 @@ def create_scheduler(scheduler: str, **options: Any) -> Scheduler:
         options: keyword arguments of its constructor.
 
     Raises:
-        SpecError: no such scheduler, or no such option.
+        SpecError: no such scheduler, no such option, one that must be given is missing, or one is out of its range.
 
     Example:
-        >>> type(create_scheduler("fifo")).__name__
-        'FIFOScheduler'
+        >>> type(create_scheduler("median_stopping_rule", grace_period=5)).__name__
+        'MedianStoppingRule'
+        >>> create_scheduler("patience", patiense=5)
+        Traceback (most recent call last):
+        ...
+        tunesmith.errors.SpecError: scheduler 'patience' (PatienceScheduler) has no argument 'patiense'. Did you mean 'patience'?
     """
     return _create("scheduler", SCHEDULERS, scheduler, options)  # type: ignore[no-any-return]
 
@@ -85,7 +107,13 @@ def _create(what: str, table: Mapping[str, str], name: str, options: Mapping[str
     cls = getattr(importlib.import_module(module), attribute)
     import inspect
 
+    owner = f"{what} {name!r} ({cls.__name__})"
     parameters = inspect.signature(cls).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        refuse_unknown(f"{what} {name!r} ({cls.__name__})", options, [parameter.name for parameter in parameters])
+        refuse_unknown(owner, options, [parameter.name for parameter in parameters])
+    named = [parameter for parameter in parameters if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
+    missing = [parameter.name for parameter in named if parameter.default is parameter.empty and parameter.name not in options]
+    if missing:
+        call = ", ".join(f"{parameter}=..." for parameter in missing)
+        raise SpecError(f"{owner} cannot be made without {' and '.join(missing)}; give {what}={cls.__name__}({call}).")
     return cls(**options)

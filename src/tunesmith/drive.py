@@ -18,14 +18,14 @@ from tunesmith.core import commands as cmd
 from tunesmith.core import events as ev
 from tunesmith.core.controller import Controller
 from tunesmith.core.flat import ResultDict
-from tunesmith.core.ports import Clock, Journal, Observer, Record
+from tunesmith.core.ports import CheckpointStore, Clock, Journal, Observer, Record
 from tunesmith.errors import PoisonEvent, TuneError, UserCodeError
 from tunesmith.executors.base import CONTINUE, PAUSE, STOP, Assignment, Executor
 from tunesmith.resume import without_ends
 
 if TYPE_CHECKING:
-    from tunesmith.checkpoints.store import LocalStore
     from tunesmith.core.rounds import Rounds
+    from tunesmith.schedulers.exploring import Explorer
     from tunesmith.search.host import SearchHost
     from tunesmith.stopper import Stopper
 
@@ -40,7 +40,7 @@ class Drive:
         assign: makes the assignment for a ``Launch``: resolved configuration, names, paths.
         stopper: the user's stop criteria, or None; ``resolve``: drawn values and the version of the space that they belong to -> the
             configuration that they are shown with a report.
-        explore: the scheduler's own exploration: (source values, data) -> new values.
+        explore: gives the new values that an exploit asks for.
         again: trials that go on, should they end in the first turn: neither searcher nor stop criteria hear of that end.
         warn: shows one line to the user.
 
@@ -54,13 +54,13 @@ class Drive:
     executor: Executor
     host: SearchHost
     clock: Clock
-    store: LocalStore
+    store: CheckpointStore
     assign: Callable[[cmd.Launch], Assignment]
     trial_id: Callable[[int], str]
     warn: Callable[[str], None]
     stopper: Stopper | None = None
     resolve: Callable[[dict[str, Any], int], dict[str, Any]] | None = None
-    explore: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
+    explore: Explorer | None = None
     observers: list[Observer] = field(default_factory=list)
     rounds: Rounds | None = None
     again: frozenset[int] = frozenset()
@@ -262,7 +262,10 @@ class Drive:
     def _blame(self, what: str, error: Exception) -> None:
         """Code of the user's that belongs to no single trial raised: drain, and end with its error; a resume goes on."""
         self.stopper = None
-        self.blamed = f"{what} raised {describe_exception(error)}. The run was stopped; mend it and continue with resume=True."
+        self._drain_for(f"{what} raised {describe_exception(error)}")
+
+    def _drain_for(self, what: str) -> None:
+        self.blamed = f"{what}. The run was stopped; mend it and continue with resume=True."
         self._inbox.append(ev.StopRequested(self.blamed, drain=True))
 
     def _poison(self, records: list[Record], rest: list[ev.Event], error: Exception) -> None:
@@ -335,18 +338,19 @@ class Drive:
                 executor.save(trial, attempt)
             case cmd.SetTimer(timer, at):
                 self._set_timer(timer, at)
-            case cmd.Explore(trial, _, values, data):
-                self._explore(trial, values, data)
+            case cmd.Explore():
+                self._explore(command)
             case cmd.Finish():
                 self.finished = True
 
-    def _explore(self, trial: int, values: dict[str, Any], data: dict[str, Any]) -> None:
-        if self.explore is None:
-            raise UserCodeError(f"scheduler {type(self.controller.scheduler).__name__} asks to explore but has no explore() method")
+    def _explore(self, command: cmd.Explore) -> None:
+        """New values for an exploit. If the user's code fails the run drains, with the exploit on record: a resume asks again."""
+        assert self.explore is not None, "whoever runs a scheduler that explores gives it an explorer"
         try:
-            self._inbox.append(ev.Explored(trial, self.explore(dict(values), data)))
-        except Exception as error:
-            raise UserCodeError(f"exploring for trial {self.trial_id(trial)} raised {describe_exception(error)}") from error
+            self._inbox.append(self.explore(command, self.controller.state.trials.values()))
+        except TuneError as error:
+            whose = f"trial {self.trial_id(command.trial)}, which is to go on from trial {self.trial_id(command.source)}"
+            self._drain_for(f"new values for {whose}: {error}")
 
     # -- time ------------------------------------------------------------------------------------------------------------
 
@@ -385,7 +389,8 @@ class Drive:
         while self._due and self._timers.get(self._due[0][1]) != self._due[0][0]:
             heapq.heappop(self._due)
         waits = [max(0.0, self._due[0][0] - self.clock.now())] if self._due else []
-        if self.stopper is not None and (left := self.stopper.remaining()) is not None:
+        stopper = None if self.controller.state.stopping else self.stopper  # one whose time is up would not let it wait any more
+        if stopper is not None and (left := stopper.remaining()) is not None:
             waits.append(left)
         if (left := self.journal.waiting()) is not None:
             waits.append(left)

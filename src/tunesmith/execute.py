@@ -152,6 +152,7 @@ class _Session:
 
     def __init__(self, spec: ExperimentSpec, journal: Any, stored: Stored | None) -> None:
         from tunesmith.checkpoints.store import LocalStore
+        from tunesmith.schedulers.exploring import Explorer
         from tunesmith.search.host import SearchHost
 
         self.spec = spec
@@ -183,7 +184,7 @@ class _Session:
         store = LocalStore(spec.path, self.trial_dir)
         self.drive = Drive(
             self.controller, journal, executor, self.host, SystemClock(self.last_at), store, self.assign, self.trial_id, _log.warning,
-            stopper=spec.stop, resolve=self.versions.config, explore=getattr(spec.scheduler, "explore", None),
+            stopper=spec.stop, resolve=self.versions.config, explore=Explorer(spec.scheduler, self.versions.space, self.seed),
             rounds=_rounds() if spec.deterministic else None,
         )  # fmt: skip
         asked = self._fold(past)
@@ -256,6 +257,7 @@ class _Session:
         setup = ExecutorSetup(
             spec.trainable, self.drive.deliver, log_files or None, spec.chdir_to_trial_dir, spec.reuse_actors, spec.grace_s, cpus=cpus,
             min_free=spec.checkpoint.min_free, keep_errors=spec.failure.fail_fast == "raise",
+            warm=spec.scheduler.capabilities.pauses and not spec.deterministic,
         )  # fmt: skip
         totals = self.executor.start(setup)
         state = self.controller.state

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.blame import describe_exception
 from tunesmith.core import events as ev
+from tunesmith.core.commands import Decision
 from tunesmith.core.ports import Clock, Header, Observer, Record
 from tunesmith.spec import ExperimentSpec
 from tunesmith.versions import Versions
@@ -17,7 +18,7 @@ from tunesmith.versions import Versions
 if TYPE_CHECKING:
     from tunesmith.callback import CallbackObserver
 
-__all__ = ["STATES", "RoomWatch", "StateKeeper", "observers"]
+__all__ = ["STATES", "NoticeWatch", "RerunWatch", "RoomWatch", "StateKeeper", "observers"]
 
 STATES = ".callbacks.pkl"
 """What callbacks want to find again after a resume. Nothing else reads it."""
@@ -43,7 +44,7 @@ def observers(
     hooks, own = split_callbacks(spec.callbacks)
     loggers = loggers_from(None, own) if spec.loggers is None else [*own, *spec.loggers]
     info = {"stop": spec.stop, "num_samples": spec.num_samples, "total_num_samples": settings["num_samples"]}
-    found: list[Observer] = [RoomWatch(header, past)]
+    found: list[Observer] = [RoomWatch(header, past), RerunWatch(spec, header, past), NoticeWatch(header, past)]
     if hooks:
         from tunesmith.callback import CallbackObserver
 
@@ -59,6 +60,10 @@ def observers(
         host = LoggerHost(loggers, _book(spec, header, versions), lambda: open_reader(os.path.join(spec.path, JOURNAL_FILE)), spec.path)
         host.setup(**info)
         found.append(host)
+    if getattr(spec.scheduler, "log_config", False) and spec.scheduler.capabilities.exploits and spec.loggers != ():
+        from tunesmith.logger.policies import PolicyFiles
+
+        found.append(PolicyFiles(header, spec.path, versions.shown, past))
     if spec.verbose:
         from tunesmith.progress import console
 
@@ -132,6 +137,112 @@ class RoomWatch:
             "Nothing is saved: %s. Trials go on; a retry or resume of trial %s starts %s. Free some space, or keep fewer checkpoints "
             "(num_to_keep, keep_best).", event.reason, trial, start,
         )  # fmt: skip
+
+
+class RerunWatch:
+    """Says once what it costs that a trainable writes no checkpoints: a trial that is paused begins anew; whatever ``verbose`` is.
+
+    Args:
+        spec: of the experiment.
+        header: of the journal.
+        past: records of earlier sessions.
+    """
+
+    def __init__(self, spec: ExperimentSpec, header: Header, past: Sequence[Record]) -> None:
+        self._spec, self._header = spec, header
+        self._done: dict[int, tuple[int, float]] = {}  # trial -> iterations and seconds up to its newest report
+        self._warm: set[int] = set()
+        self._told_so = False
+        for record in past:
+            if record.handled:
+                self._note(record)
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """Look for the first pause that throws work away."""
+        for record in records:
+            self._note(record)
+            if not self._told_so:
+                for decision in record.decisions:
+                    if decision.do == "pause" and decision.data["mode"] == "rerun" and self._done.get(decision.trial or 0):
+                        self._told_so = True
+                        self._tell(decision)
+                        break
+
+    def close(self) -> None:
+        """There is nothing to finish."""
+
+    def _note(self, record: Record) -> None:
+        event = record.event
+        if isinstance(event, ev.Reported):
+            seconds = event.metrics.get("time_total_s")
+            self._done[event.trial] = event.iteration, seconds if isinstance(seconds, int | float) else 0.0
+        for decision in record.decisions:
+            number = decision.trial if decision.trial is not None else -1
+            if decision.do == "pause" and decision.data["mode"] == "warm":
+                self._warm.add(number)
+            elif decision.do in ("launch", "paused", "retry"):
+                self._warm.discard(number)
+            elif decision.do == "end":
+                self._done.pop(number, None)
+                self._warm.discard(number)
+
+    def _tell(self, decision: Decision) -> None:
+        from tunesmith.journal.experiment import trial_id_of
+
+        assert decision.trial is not None
+        iterations, seconds = self._done[decision.trial]
+        who = "A person" if decision.data.get("held") else type(self._spec.scheduler).__name__
+        executor = self._spec.executor
+        assert executor is not None, "the front chooses the executor"
+        if not executor.capabilities.warm_pause:
+            held = f"and executor={executor.capabilities.name!r} cannot hold it in memory"
+        elif self._warm:
+            held = f"and cannot be held in memory, where {len(self._warm)} are already"
+        else:
+            held = "and cannot be held in memory"
+        _log.warning(
+            "%s pauses trial %s, which has no checkpoint to go on from %s: it will begin anew, and repeat %d iteration%s (%.3g s so far). "
+            "%s, and no work is done twice. (Said once.)",
+            who, trial_id_of(self._header, decision.trial), held, iterations, "s" if iterations > 1 else "", seconds, self._advice(),
+        )  # fmt: skip
+
+    def _advice(self) -> str:
+        if self._spec.trainable.kind == "class":
+            return f"Define save_checkpoint() and load_checkpoint() in {self._spec.trainable.name}"
+        return f"Let {self._spec.trainable.name} report its checkpoints, report(metrics, checkpoint=...), and begin at get_checkpoint()"
+
+
+class NoticeWatch:
+    """Says what schedulers want to be said, and the first exploit that came to nothing: one line each, whatever ``verbose`` is.
+
+    Args:
+        header: of the journal.
+        past: records of earlier sessions.
+    """
+
+    def __init__(self, header: Header, past: Sequence[Record]) -> None:
+        self._header = header
+        self._told = any(_given_up(decision) for record in past if record.handled for decision in record.decisions)
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """Look for them."""
+        for record in records:
+            for decision in record.decisions:
+                if decision.do == "continue" and decision.data.get("notice"):
+                    _log.warning("%s.", decision.reason)
+                elif not self._told and _given_up(decision):
+                    from tunesmith.journal.experiment import trial_id_of
+
+                    self._told = True
+                    trial = trial_id_of(self._header, decision.trial or 0)
+                    _log.warning("trial %s: %s. It goes on as it was. (Said once; analysis.decisions() has all.)", trial, decision.reason)
+
+    def close(self) -> None:
+        """There is nothing to finish."""
+
+
+def _given_up(decision: Decision) -> bool:
+    return decision.do == "skip" and decision.reason.startswith("exploit given up")
 
 
 class StateKeeper:

@@ -142,9 +142,11 @@ def reopening(
         why: see :class:`~tunesmith.core.events.Reopened`.
         gone: ids of checkpoints that are deleted, or are to be.
         restart: it begins from scratch.
-        default: the resources that trials took by default: if they are its, it takes those that are the default now.
+        default: the resources that trials took by default: if they are its, it takes those that are the default now. One that was
+            resized begins with what it took at first: what it had been given has gone to others.
     """
     saved = [one for one in trial.saved if one.id not in gone]
+    resources = trial.resources if trial.first is None else trial.first
     base: Saved | None = trial.base
     if restart:
         base = None
@@ -155,7 +157,7 @@ def reopening(
         trial.attempt + 1,
         why,
         trial.values,
-        None if trial.resources == default else trial.resources,
+        None if resources == default else resources,
         trial.iteration,
         trial.time_total,
         trial.metrics,
@@ -163,6 +165,7 @@ def reopening(
         [list(astuple(one)) for one in saved],
         list(astuple(base)) if base is not None else None,
         space=trial.space,
+        exploits=trial.exploits,
     )
 
 

@@ -90,6 +90,18 @@ class Versions:
             )
         return config
 
+    def space(self, version: int) -> Space:
+        """The space of that version, for making other values of it.
+
+        Raises:
+            SpecError: part of it is lost; names it.
+        """
+        description = self.descriptions[version]
+        space = self._space(description)
+        if self._key(description) in self._rebuilt and (lost := lost_in(space.config)) is not None:
+            raise SpecError(f"version {version} of the search space is not in {FILE} (any more), and {lost!r} in it is not on record.")
+        return space
+
     def shown(self, values: Mapping[str, Any], description: Mapping[str, Any] | None) -> dict[Any, Any]:
         """The config for readers, given the version's description (None: the newest's): what cannot be loaded appears as its label."""
         description = self.descriptions[-1] if description is None else description

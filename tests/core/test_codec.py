@@ -88,6 +88,7 @@ def test_the_layout_of_rows() -> None:
     assert encode_event(ev.UserAction("stop", 4, 1.0)) == (12, 1.0, 4, None, None, None, '["stop"]')
     assert encode_event(ev.CapacityChanged({"gpu": 2.0}, 3, 1.0)) == (11, 1.0, None, None, None, None, '[{"gpu": 2.0}, 3]')
     assert encode_event(ev.CapacityChanged({"gpu": 2.0}, at=1.0, out=(1,)))[-1] == '[{"gpu": 2.0}, null, {"$t": [1]}]'
+    assert encode_event(ev.CapacityChanged({"gpu": 2.0}, at=1.0, warm=7))[-1] == '[{"gpu": 2.0}, null, {"$t": []}, 7]'
     assert encode_event(ev.TimerFired("t", 1.0)) == (10, 1.0, None, None, None, None, '["t"]')
     assert encode_decisions([]) is None
     assert encode_decisions([Decision("stop", 3, "slow")]) == '[["stop", 3, "slow", {}]]'

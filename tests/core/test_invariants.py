@@ -78,7 +78,7 @@ DAMAGE: list[tuple[str, Callable[[State], Any]]] = [
     ("has a waiter twice", lambda state: state.trials[1].waiters.append(0)),
     ("waits for 1, which does not know", lambda state: state.trials[1].waiters.clear()),
     ("waits for a checkpoint without end", lambda state: state.timers.pop("exploit:0")),
-    ("exploits itself", lambda state: setattr(state.trials[4], "exploit", Exploit(4, None, {}))),
+    ("waits for 4, which does not know", lambda state: setattr(state.trials[4], "exploit", Exploit(4, None, {}))),
     ("with an exploit", lambda state: setattr(state.trials[3], "exploit", Exploit(1, None, {}))),
     ("is for a trial that has ended", lambda state: state.timers.update({"silence:9": 1.0})),
     ("is for an exploit that does not wait", lambda state: state.timers.update({"exploit:1": 1.0})),

@@ -1,4 +1,4 @@
-"""The views that people see agree with the controller that decides, through any history of pauses, exploits, failures, stops, and ends."""
+"""The views that people see agree with the controller that decides, through any history of pauses, exploits, resizes, failures and ends."""
 
 from __future__ import annotations
 
@@ -26,19 +26,22 @@ SPEC = {"num_samples": 6, "metrics": ["loss"], "modes": ["min"], "retries": {"us
 
 
 class Moody(FIFOScheduler):
-    """Pauses, stops and exploits as a generator of random numbers tells it."""
+    """Pauses, stops, resizes and exploits as a generator of random numbers tells it."""
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
         self._dice = rng
 
     def on_result(self, trial: Any, result: dict[str, Any]) -> Any:
-        word = self._dice.choice(["continue"] * 4 + ["pause", "stop", "exploit", "other"])
+        word = self._dice.choice(["continue"] * 4 + ["pause", "stop", "exploit", "other", "resize", "resize"])
         if word == "exploit":
             values = self._dice.choice([None, {"lr": 0.5}])
             return [
                 Decision("exploit", trial.number, "copy", {"source": self._dice.randrange(6), **({"values": values} if values else {})})
             ]
+        if word == "resize":
+            who = self._dice.choice([trial.number, self._dice.randrange(6)])
+            return self.resize({"cpu": self._dice.choice([0.5, 1, 2])}, "another size", who)
         if word == "other":  # about another trial than the one that reports
             return [Decision("stop", self._dice.randrange(6), "not this one")]
         return [Decision(word, trial.number, word)]
@@ -89,6 +92,8 @@ class World:
             self.happens(ev.Explored(command.trial, {"lr": rng.random()}))
         elif rng.random() < 0.05 and controller.state.trials:
             self.happens(ev.UserAction(rng.choice(["pause", "resume", "stop"]), rng.choice(sorted(controller.state.trials))))
+        elif rng.random() < 0.05:
+            self.happens(ev.CapacityChanged({"cpu": rng.choice([1.0, 2.0, 3.0])}))
         elif rng.random() < 0.1 and self.ended:
             trial = self.ended.pop(rng.choice(sorted(self.ended)))
             self.happens(reopening(trial, rng.choice(["errored", "criterion"]), restart=rng.random() < 0.3))
@@ -135,7 +140,7 @@ def test_views_agree_with_the_controller(seed: int, warm: bool) -> None:
             view = full.trials[number]
             starting = trial.status == RUNNING and not trial.started
             assert view.status == ("PENDING" if starting else trial.status)
-            assert (view.values, view.checkpoint_id) == (trial.values, trial.checkpoint)
+            assert (view.values, view.checkpoint_id, view.resources) == (trial.values, trial.checkpoint, trial.resources)
         assert len(full.trials) == len(lean.trials) == len(state.ended)
         assert full.counts == lean.counts
         for status in ("TERMINATED", "ERROR", "PAUSED"):

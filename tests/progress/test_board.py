@@ -143,8 +143,24 @@ def test_decisions_with_their_reasons(make: Any, story: Any) -> None:
         (2.0, "3f2ab_00001 paused: rung 1"),
         (2.0, "3f2ab_00002 takes over from 3f2ab_00001: among the worst 25 %"),
         (2.0, "3f2ab_00002 goes on as it was: exploit given up: no checkpoint"),
+        (2.0, "3f2ab_00001 goes on"),
         (2.0, "3f2ab_00002 to be tried again: worker died; starts anew (failure 1)"),
     ]
+
+
+def test_each_pause_and_each_return_from_one(make: Any, story: Any) -> None:
+    board = make()
+    tale = story(board)
+    tale.start(0)
+    tale.report(0, 0.1, 1, Decision("pause", 0, "waits", {"mode": "warm"}))
+    tale.tell(ev.TimerFired("x"), Decision("launch", 0, "2nd of 7 at the cut"))
+    tale.report(0, 0.1, 2, Decision("pause", 0, "waits", {"mode": "cold"}))
+    tale.tell(ev.AttemptEnded(0, 0, "stopped"), Decision("paused", 0, "waits", {"outcome": "stopped"}))
+    tale.tell(ev.TimerFired("x"), Decision("resize", 0, "takes 2 CPUs"), Decision("launch", 0))
+    tale.report(0, 0.1, 3, Decision("continue", 0, "1st of 2"))
+    assert [text.partition(" ")[2] for _, text in board.picture().decisions] == [
+        "paused: waits", "goes on: 2nd of 7 at the cut", "paused: waits", "resized: takes 2 CPUs", "goes on", "goes on: 1st of 2",
+    ]  # fmt: skip
 
 
 def test_after_an_exploit_the_new_values_are_shown(make: Any, story: Any) -> None:

@@ -149,6 +149,34 @@ def test_retries_stops_and_restarts_are_told() -> None:
     assert "digits: 1 trial in 0 s (1 unfinished)" in console.lines()
 
 
+def test_pauses_and_what_comes_after_them() -> None:
+    console = Console(verbose=3)
+    console.new()
+    console.tell(ev.Suggested(0, {"lr": 1}), Decision("launch", 0))
+    console.tell(ev.AttemptStarted(0, 0))
+    console.tell(ev.Reported(0, 0, 1, {"acc": 0.5}), Decision("pause", 0, "waits", {"mode": "warm"}))
+    console.tell(ev.TimerFired("x"), Decision("launch", 0, "2nd of 7 at the cut"))
+    console.tell(ev.Reported(0, 0, 2, {"acc": 0.6}), Decision("pause", 0, "waits again", {"mode": "cold"}))
+    console.tell(ev.AttemptEnded(0, 0, "stopped"), Decision("paused", 0, "waits again", {"outcome": "stopped"}))
+    console.tell(ev.TimerFired("x"), Decision("launch", 0))
+    console.tell(ev.AttemptStarted(0, 1))
+    console.tell(ev.AttemptEnded(0, 1, "worker_lost"), Decision("retry", 0, "worker died", {"charge": True}), Decision("launch", 0))
+    console.tell(ev.AttemptStarted(0, 2))
+    assert [line.removeprefix("trial 3f2ab_00000 ") for line in console.lines()] == [
+        "started: lr=1",
+        "iteration 1: acc=0.5",
+        "pause: waits",
+        "goes on: 2nd of 7 at the cut",
+        "iteration 2: acc=0.6",
+        "pause: waits again",
+        "paused: waits again",
+        "goes on",
+        "goes on after a pause (attempt 2): lr=1",
+        "will be tried again: worker died",
+        "started again (attempt 3): lr=1",
+    ]
+
+
 def test_too_many_lines_a_second_are_counted() -> None:
     console = Console(lines_per_s=4)
     console.new()

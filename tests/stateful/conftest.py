@@ -60,6 +60,19 @@ class Nasty(Scheduler):
         return self.rng.choice(options) if options and self.rng.random() < 0.8 else None
 
 
+class Resizing(Nasty):
+    """Besides, it changes what trials take at random, to what there is and to what there is not."""
+
+    SIZES = (*({"cpu": amount} for amount in (0, 1, 2, 3, 4, 9)), {"gpu": 0.5}, {"gpu": 1}, {"gpu": 2, "cpu": 2}, {"gpu": 3})
+
+    def _wishes(self, number: int) -> list[Decision]:
+        wishes = super()._wishes(number) if self.rng.random() < 0.4 else []
+        for _ in range(self.rng.choice((0, 1, 1, 2))):
+            who = self.rng.choice(self.met) if self.rng.random() < 0.5 else number
+            wishes.append(self.resize(self.rng.choice(self.SIZES), "fits better", who))
+        return wishes
+
+
 class Owed:
     """Commands that no event has confirmed, by a book of its own: it sees commands and events, never the state."""
 
@@ -261,7 +274,7 @@ def finish(loop: Loop, limit: int = 10_000) -> None:
 class Tools:
     """What the tests of this folder share."""
 
-    Nasty, Watch, Owed = Nasty, Watch, Owed
+    Nasty, Resizing, Watch, Owed = Nasty, Resizing, Watch, Owed
     make_loop = staticmethod(make_loop)
     finish = staticmethod(finish)
     seeds = st.integers(0, 2**32 - 1)

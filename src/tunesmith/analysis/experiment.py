@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.analysis.frames import frame
 from tunesmith.analysis.notices import Notices
 from tunesmith.analysis.objective import Objectives, best, unranked
+from tunesmith.analysis.population import PopulationReadings
 from tunesmith.analysis.source import Source
 from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, history, step_of
 from tunesmith.core.flat import ResultDict
@@ -44,7 +45,7 @@ def open_experiment(path: str | os.PathLike[str]) -> ExperimentAnalysis:
     return ExperimentAnalysis(path)
 
 
-class ExperimentAnalysis:
+class ExperimentAnalysis(PopulationReadings):
     """Trials, results and checkpoints of one experiment, read from its journal when first asked for.
 
     What was read stays as it is until :meth:`refresh`. Picklable: a copy carries what was read, and reads the rest from the same path.

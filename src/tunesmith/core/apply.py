@@ -15,14 +15,15 @@ from tunesmith.core.retention import Saved, superfluous
 from tunesmith.core.state import State
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED, Exploit, Trial
 
-__all__ = ["apply", "arm_deadlines", "arm_exploit", "cause", "keep", "release_attempt"]
+__all__ = ["apply", "arm_deadlines", "arm_exploit", "cause", "keep", "release_attempt", "rests"]
 
 
 def release_attempt(state: State, trial: Trial) -> None:
     """The trial's attempt is gone: its resources, timers and the pin on what it loaded go too."""
     state.release(trial)
     trial.left = None
-    if trial.then == "pause" and trial.base is not None and (deadline := state.timers.get(f"deadline:{trial.number}")) is not None:
+    taken_along = trial.then in ("pause", "resize") and trial.base is not None
+    if taken_along and (deadline := state.timers.get(f"deadline:{trial.number}")) is not None:
         trial.left = max(0.0, deadline - state.now)
     if state.timers:
         state.disarm(f"deadline:{trial.number}")
@@ -135,6 +136,7 @@ def _paused(state: State, trial: Trial, decision: cmd.Decision) -> None:
     trial.then = ""
     trial.mode = "rerun" if trial.base is None else "cold"
     _charge(trial, decision)
+    _take_size(state, trial, decision)
     if trial.status != PAUSED:
         state.move(trial, PAUSED)
 
@@ -152,6 +154,7 @@ def _stop(state: State, trial: Trial, decision: cmd.Decision) -> None:
     trial.reason = decision.reason
     trial.by = cause(data)
     trial.mode = ""
+    trial.size = None
     state.held.discard(trial.number)
     if trial.then != "interrupt":  # that one goes on in the next session
         state.woken.pop(trial.number, None)
@@ -166,7 +169,7 @@ def _stop(state: State, trial: Trial, decision: cmd.Decision) -> None:
 def _kill(state: State, trial: Trial, decision: cmd.Decision) -> None:
     outcome = decision.data["outcome"]
     trial.owed = f"kill:{outcome}"
-    if trial.then in ("", "pause", "interrupt"):
+    if trial.then in ("", "pause", "interrupt", "resize"):
         trial.outcome, trial.reason = outcome, decision.reason
     state.disarm(f"deadline:{trial.number}")
     state.disarm(f"silence:{trial.number}")
@@ -190,9 +193,33 @@ def _retry(state: State, trial: Trial, decision: cmd.Decision) -> None:
     trial.then = trial.mode = ""
     state.held.discard(trial.number)
     _charge(trial, decision)
+    if decision.data.get("charge"):
+        trial.left = None
+    _take_size(state, trial, decision)
     if trial.status != PENDING:
         state.move(trial, PENDING)
     state.enqueue(trial)
+
+
+def _take_size(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    """The next attempt takes what the decision says, if it says so."""
+    trial.size = None
+    if (resources := decision.data.get("resources")) is not None:
+        state.resize(trial, resources)
+
+
+def _resize(state: State, trial: Trial, decision: cmd.Decision) -> None:
+    """Other resources: at once where nothing runs, else from the next attempt on, which begins where this one ends."""
+    data = decision.data
+    if not trial.alive:
+        state.resize(trial, data["resources"])
+        if trial.status == PENDING and trial.exploit is None:
+            state.enqueue(trial)
+        return
+    trial.then, trial.mode = "resize", ""
+    trial.size, trial.reason = data["resources"], decision.reason
+    trial.owed = "stop+save" if data["save"] else "stop"
+    state.out.append(cmd.Stop(trial.number, trial.attempt, save=data["save"]))
 
 
 def arm_exploit(state: State, trial: Trial) -> None:
@@ -205,15 +232,18 @@ def _exploit(state: State, trial: Trial, decision: cmd.Decision) -> None:
     """The trial will go on with other values from the source's checkpoint: one record, the checkpoint pinned."""
     data = decision.data
     source = state.trials[data["source"]]
-    exploit = Exploit(source.number, data.get("values"), data, space=source.space)
+    trial.exploits += 1
+    exploit = Exploit(source.number, data.get("values"), data, space=source.space, number=trial.exploits)
     trial.exploit = exploit
     trial.reason = decision.reason
-    if source.base is not None and not source.saving:
+    if source.base is not None and not source.saving and (source is not trial or rests(trial)):
         exploit.checkpoint = source.base
         state.pin(exploit.checkpoint.id)
     else:
         source.waiters.append(trial.number)
-        arm_exploit(state, trial)
+        if source is not trial:  # its own comes before its attempt is gone, or never
+            arm_exploit(state, trial)
+    save = exploit.checkpoint is None and state.settings.can_save and trial.started  # so that nothing is lost if it is given up
     if exploit.values is None:
         exploit.data = {**data, "source_values": source.values}
         state.out.append(state.explore_command(trial))
@@ -221,11 +251,16 @@ def _exploit(state: State, trial: Trial, decision: cmd.Decision) -> None:
         trial.then = "exploit"
         trial.mode = ""
         state.woken.pop(trial.number, None)
-        trial.owed = "stop"
-        state.out.append(cmd.Stop(trial.number, trial.attempt))
+        trial.owed = "stop+save" if save else "stop"
+        state.out.append(cmd.Stop(trial.number, trial.attempt, save=save))
     elif trial.status == PAUSED:
         state.move(trial, PENDING)
         trial.mode = ""
+
+
+def rests(trial: Trial) -> bool:
+    """Whether its newest checkpoint is of its present state, so that nothing is lost if it goes on from there."""
+    return trial.base is not None and not trial.saving and (not trial.alive or trial.base.iteration == trial.iteration)
 
 
 def _exploited(state: State, trial: Trial, decision: cmd.Decision) -> None:
@@ -236,6 +271,9 @@ def _exploited(state: State, trial: Trial, decision: cmd.Decision) -> None:
         state.unpin(trial.base.id)
     trial.values, trial.space = exploit.values, exploit.space
     trial.base, trial.borrowed = exploit.checkpoint, True  # the exploit's pin is now the base's
+    if trial.base in trial.saved:  # its own: its newest is never let go
+        trial.borrowed = False
+        state.unpin(trial.base.id)
     state.shelf.freed = True
     trial.iteration = trial.frontier = exploit.checkpoint.iteration
     trial.time_total = exploit.checkpoint.time_total
@@ -297,6 +335,7 @@ _TRIAL: dict[str, Callable[[State, Trial, cmd.Decision], None]] = {
     "kill": _kill,
     "save": _save,
     "retry": _retry,
+    "resize": _resize,
     "exploit": _exploit,
     "exploited": _exploited,
     "skip": _skip,

@@ -23,7 +23,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from json import JSONDecoder
 from json.encoder import encode_basestring_ascii as _quote
 from math import isfinite
@@ -93,7 +93,7 @@ _MAX_BITS = 2048  # the interpreter's guard against slow int <-> text conversion
 class _Shape(NamedTuple):
     """How one class of events is laid out: which of the id columns it has, and the names of what goes into the body.
 
-    ``added``: the last of these if it came later (metadata ``added``); where it has its default it is left out, as of old.
+    ``defaults``: of the last of these, those that came later (metadata ``added``); where they have them they are left out, as of old.
     """
 
     kind: int
@@ -101,16 +101,15 @@ class _Shape(NamedTuple):
     attempt: bool
     iteration: bool
     body: tuple[str, ...]
-    added: str
-    default: Any
+    defaults: tuple[Any, ...]
 
 
 def _shape(kind: int, cls: type[Any]) -> _Shape:
     names = [field.name for field in fields(cls)]
     body = tuple(name for name in names if name not in (*_COLUMNS, "at"))
-    added = next((field for field in fields(cls) if field.metadata.get("added")), None)
-    name, default = (added.name, added.default) if added is not None else ("", None)
-    return _Shape(kind, "trial" in names, "attempt" in names, "iteration" in names, body, name, default)
+    added = [one for one in fields(cls) if one.metadata.get("added")]
+    defaults = tuple(one.default if one.default_factory is MISSING else one.default_factory() for one in added)
+    return _Shape(kind, "trial" in names, "attempt" in names, "iteration" in names, body, defaults)
 
 
 _SHAPES = {cls: _shape(kind, cls) for kind, cls in KINDS.items()}
@@ -129,7 +128,9 @@ def encode_event(event: Event) -> Row:
         return _encode_report(event)
     shape = _SHAPES[type(event)]
     values = [getattr(event, name) for name in shape.body]
-    if shape.added and values[-1] == shape.default:
+    for default in reversed(shape.defaults):
+        if values[-1] != default:
+            break
         values.pop()
     try:
         body = f"[{', '.join([_repeated_text(value) if type(value) is dict else _text(value) for value in values])}]"

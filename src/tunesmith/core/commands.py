@@ -30,9 +30,11 @@ class Decision:
     """One decision with its reason, as recorded beside the event that caused it.
 
     Args:
-        do: ``launch`` ``continue`` ``pause`` ``stop`` ``exploit`` ``save`` (what schedulers may ask for, launch by ``choose``); ``resume``
-            ``kill``; when an attempt is over ``retry`` ``paused`` ``exploited`` (the exploit's new attempt can begin) ``end``; ``skip`` (an
-            exploit that cannot be); of the experiment ``halt`` (nothing new is begun) ``finish`` ``drop`` (checkpoints that make room).
+        do: ``launch`` ``continue`` ``pause`` ``stop`` ``exploit`` ``resize`` ``save`` (what schedulers may ask for, launch by ``choose``);
+            ``resume`` ``kill``; when an attempt is over ``retry`` ``paused`` ``exploited`` (the exploit's new attempt can begin) ``end``;
+            ``skip`` (an exploit that cannot be); of the experiment ``halt`` (nothing new is begun) ``finish`` ``drop`` (checkpoints that
+            make room). ``retry`` and ``paused`` have ``resources`` in their data if the next attempt takes others; so has ``resize``,
+            and where it has ``save`` too an attempt ends first.
         trial: the trial concerned; None: the experiment.
         reason: for people, e.g. "stopped: 0.61 below the rung-9 cut of 0.83 (7th of 12)".
         data: what is needed to apply it again (JSON).
@@ -56,7 +58,8 @@ class Suggest:
 class Explore:
     """Ask user-written or model-based exploration for new values of ``trial``, copied from ``source``.
 
-    ``values``: the source's, of version ``space`` of the search space; ``data``: what the scheduler hands to its own ``explore`` method.
+    ``values``: the source's, of version ``space`` of the search space; ``data``: what the scheduler hands to its own ``explore`` method;
+    ``number``: which exploit of the trial this is.
     """
 
     trial: int
@@ -64,6 +67,7 @@ class Explore:
     values: dict[str, Any]
     data: dict[str, Any]
     space: int = 0
+    number: int = 0
 
 
 @dataclass(slots=True)

@@ -47,6 +47,7 @@ class SchedulerPort(Protocol):
     def on_result(self, trial: Any, result: dict[str, Any]) -> Any: ...
     def on_trial_end(self, trial: Any, outcome: str) -> Any: ...
     def on_trial_reopen(self, trial: Any) -> None: ...
+    def on_exploit_end(self, trial: Any, source: int, done: bool) -> None: ...
     def on_search_end(self) -> Any: ...
     def on_capacity(self, totals: Mapping[str, float]) -> None: ...
     def choose(self, runnable: Runnable) -> Any: ...
@@ -112,7 +113,8 @@ class Controller:
             return not (state.exhausted or state.stopping or state.finished)
         if isinstance(event, ev.Explored):
             trial = state.trials.get(event.trial)
-            return trial is not None and trial.exploit is not None and trial.exploit.values is None
+            exploit = trial.exploit if trial is not None else None
+            return exploit is not None and exploit.values is None and exploit.number == event.exploit  # else for one that was given up
         if isinstance(event, ev.UserAction):
             return event.trial in state.trials and not state.stopping
         if isinstance(event, ev.Reopened):
@@ -221,6 +223,12 @@ class Controller:
                 self.parted(trial, decision)
             apply(self.state, decision)
             self._followups += consult(self.scheduler.on_trial_end(trial, decision.data["outcome"]), trial, self.scheduler)
+        elif decision.do in ("exploited", "skip") and decision.trial is not None:
+            trial = self.state.trials[decision.trial]
+            exploit = trial.exploit
+            apply(self.state, decision)
+            if exploit is not None:
+                self.scheduler.on_exploit_end(trial, exploit.source, decision.do == "exploited")
         else:
             apply(self.state, decision)
 

@@ -11,6 +11,7 @@ from tunesmith.core import policy
 from tunesmith.core.apply import cause
 from tunesmith.core.commands import Decision
 from tunesmith.core.placement import worded
+from tunesmith.core.resizing import go_back, next_size, way_back
 from tunesmith.core.settings import Settings
 from tunesmith.core.shelf import drops
 from tunesmith.core.trial import ERROR, TERMINATED, Trial
@@ -100,11 +101,11 @@ def failed(ctl: Controller, trial: Trial, event: ev.AttemptEnded, *, pausing: bo
         yield from end(ctl, trial, event.outcome, text, event)
     elif over or (0 <= allowed <= used):
         yield from end(ctl, trial, event.outcome, text, event)
-    elif unplaceable(ctl, trial):
+    elif not (size := next_size(state, trial)) and unplaceable(ctl, trial):
         yield from displaced(ctl, (trial,))
     else:
         reason = onward(trial, f"{text} (failure {used + 1})")
-        yield Decision("paused" if pausing else "retry", trial.number, reason, {"outcome": event.outcome, "charge": True})
+        yield Decision("paused" if pausing else "retry", trial.number, reason, {"outcome": event.outcome, "charge": True, **size})
 
 
 def end(
@@ -150,11 +151,17 @@ def unplaceable(ctl: Controller, trial: Trial) -> bool:
 
 
 def displaced(ctl: Controller, trials: Iterable[Trial]) -> Decisions:
-    """End trials that can never be placed; if all further ones ask for the same and nothing runs, the experiment too."""
+    """End trials that can never be placed; if all further ones ask for the same and nothing runs, the experiment too.
+
+    One that only cannot be placed since it was resized goes back to what it took before.
+    """
     state = ctl.state
     hopeless = ""
     for trial in trials:
         if trial.number not in state.trials:  # the end of another one has ended the experiment
+            continue
+        if (first := way_back(state, trial)) is not None:
+            yield go_back(state, trial, first)
             continue
         reason = f"asks for {worded(trial.resources)}; there is {state.pool.whole()}"
         if trial.request == state.default_request and not state.settings.config_resources:

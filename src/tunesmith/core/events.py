@@ -159,11 +159,18 @@ class SaveSkipped:
 
 @dataclass(slots=True)
 class Explored:
-    """The answer to ``Explore``: the mutated values for ``trial`` (flat, like ``Suggested.values``)."""
+    """The answer to ``Explore``: the mutated values for ``trial`` (flat, like ``Suggested.values``).
+
+    Args:
+        exploit: which of the trial's exploits it answers, from 1.
+        changes: for people: path in the configuration -> [before, now, what was done, as in "x1.2"].
+    """
 
     trial: int
     values: dict[str, Any]
     at: float = 0.0
+    exploit: int = field(default=0, metadata={"added": True})
+    changes: dict[str, list[Any]] = field(default_factory=dict, metadata={"added": True})
 
 
 @dataclass(slots=True)
@@ -194,6 +201,7 @@ class Reopened:
         saved: its checkpoints that are still there, oldest first, each as the fields of :class:`~tunesmith.core.retention.Saved`.
         base: where it begins, in the same form; None: from scratch.
         space: the version of the search space that ``values`` belong to.
+        exploits: how many have been decided for it.
     """
 
     trial: int
@@ -209,6 +217,7 @@ class Reopened:
     base: list[Any] | None = None
     at: float = 0.0
     space: int = field(default=0, metadata={"added": True})
+    exploits: int = field(default=0, metadata={"added": True})
 
 
 @dataclass(slots=True)
@@ -227,12 +236,14 @@ class CapacityChanged:
         totals: e.g. ``{"cpu": 8, "gpu": 2}``; all cards that are there, whether they may be leased or not.
         slots: attempts at once, None: no bound.
         out: indices of the cards that may not be leased for now; a later event that omits one gives it back.
+        warm: paused attempts that may stay in memory at once; None: nothing new is known.
     """
 
     totals: dict[str, float]
     slots: int | None = None
     at: float = 0.0
     out: tuple[int, ...] = field(default=(), metadata={"added": True})
+    warm: int | None = field(default=None, metadata={"added": True})
 
 
 @dataclass(slots=True)

@@ -129,7 +129,7 @@ def _runnable(state: State) -> Runnable | None:
 
 
 def _choose(ctl: Controller, runnable: Runnable) -> Trial | None:
-    for number in ctl.state.woken:
+    for number in (*ctl.state.woken, *ctl.state.lost):
         if (trial := runnable.get(number)) is not None:
             return trial
     view = ctl.scheduler.choose(runnable)

@@ -17,12 +17,13 @@ from tunesmith.core.commands import Decision
 from tunesmith.core.ends import Decisions, displaced, end, failed, halt, onward, overdue, unplaceable
 from tunesmith.core.placement import request_of
 from tunesmith.core.reopen import begin_only, reopen
+from tunesmith.core.resizing import next_size, shrunk
 from tunesmith.core.retention import Saved
 from tunesmith.core.settings import Settings
 from tunesmith.core.shelf import drops, objective, recount
 from tunesmith.core.state import State
 from tunesmith.core.trial import PAUSED, RUNNING, Trial
-from tunesmith.core.wishes import act, consult, enact, exploit_ready
+from tunesmith.core.wishes import abandon, act, consult, enact, exploit_ready
 
 if TYPE_CHECKING:
     from tunesmith.core.controller import Controller
@@ -47,6 +48,7 @@ def experiment_started(ctl: Controller, event: ev.ExperimentStarted) -> Decision
         state.breaker = policy.Breaker()
     state.stopping = state.kind = state.finished = state.exhausted = ""
     state.asked = 0
+    state.room = None
     state.held.clear()
     state.disarm("drain")  # the last session may have died while it ended
     begin_only(state, event.only)
@@ -115,8 +117,10 @@ def capacity_changed(ctl: Controller, event: ev.CapacityChanged) -> Decisions:
     state = ctl.state
     state.pool.resize(event.totals, event.out)
     state.slots = event.slots
+    state.room = state.room if event.warm is None else event.warm
     state.ready = True
     ctl.scheduler.on_capacity(dict(event.totals))
+    yield from shrunk(state)
     if not state.finished:
         waiting = [trial for trial in state.waiting() if unplaceable(ctl, trial)]
         yield from displaced(ctl, (trial for trial in waiting if not state.stopping))  # the first may end the experiment
@@ -271,7 +275,7 @@ def _kept(state: State, trial: Trial, checkpoint: str, iteration: int, size: int
 def explored(ctl: Controller, event: ev.Explored) -> Decisions:
     trial = ctl.state.trials[event.trial]
     assert trial.exploit is not None
-    trial.exploit.values = event.values
+    trial.exploit.values, trial.exploit.changes = event.values, event.changes
     yield from exploit_ready(trial)
 
 
@@ -287,32 +291,40 @@ def attempt_ended(ctl: Controller, event: ev.AttemptEnded) -> Decisions:
     state = ctl.state
     trial = state.trials[event.trial]
     number, outcome = trial.number, event.outcome
-    idle = trial.status == PAUSED
+    idle, saving = trial.status == PAUSED, trial.saving
     release_attempt(state, trial)
     then, trial.then = trial.then, ""
+    if saving or then == "exploit":
+        yield from abandon(trial, f"trial {number} has ended without the checkpoint that was waited for")
     if then == "end":
         if trial.outcome in policy.FAILURES:
             yield from failed(ctl, trial, ev.AttemptEnded(number, event.attempt, trial.outcome))
         else:
             yield from end(ctl, trial, trial.outcome, trial.reason, by=trial.by)
     elif then == "exploit":
-        yield Decision("retry", number, trial.reason, {"outcome": outcome, "wait": True})
+        yield Decision("retry", number, trial.reason, {"outcome": outcome, "wait": True, **next_size(state, trial)})
         yield from exploit_ready(trial)
     elif outcome == "finished":
         yield from end(ctl, trial, outcome, "")
     elif outcome == "infeasible":
         yield from end(ctl, trial, outcome, policy.describe_error(event))
     elif idle and outcome not in ("user_error", "nan"):  # lost while it was held: nothing ran, so nobody is to blame
-        yield Decision("paused", number, trial.reason, {"outcome": outcome})
+        yield Decision("paused", number, trial.reason, {"outcome": outcome, **next_size(state, trial)})
     elif outcome in policy.FAILURES and then != "interrupt":
         yield from failed(ctl, trial, event, pausing=then == "pause")
     elif then == "pause":
-        yield Decision("paused", number, trial.reason, {"outcome": outcome})
+        yield Decision("paused", number, trial.reason, {"outcome": outcome, **next_size(state, trial)})
+    elif then == "resize" and outcome != "interrupted":
+        data = next_size(state, trial)
+        missed = "" if data.get("resources") == trial.size else "; there is no room for that any more"
+        yield Decision("retry", number, f"{trial.reason}{missed}", {"outcome": outcome, **data})
     elif outcome == "stopped" and then != "interrupt":
         yield from end(ctl, trial, outcome, "ended by itself")
     else:
         what = f"killed, as it {trial.reason}" if trial.outcome == "interrupted" else "interrupted"
-        yield Decision("retry", number, onward(trial, what), {"outcome": outcome})
+        yield Decision("retry", number, onward(trial, what), {"outcome": outcome, **next_size(state, trial)})
+        if outcome == "driver_lost":
+            state.lost[number] = None
 
 
 def reopened(ctl: Controller, event: ev.Reopened) -> Decisions:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from tunesmith.core.controller import Controller
 from tunesmith.core.filling import free_slots, tries
-from tunesmith.core.placement import UNIT
+from tunesmith.core.placement import UNIT, request_of
 from tunesmith.core.state import State
 from tunesmith.core.trial import ERROR, LIVE, PAUSED, PENDING, RUNNING, TERMINATED, Trial
 from tunesmith.errors import BugError
@@ -123,7 +123,9 @@ def _check_trial(state: State, trial: Trial) -> None:
     known = max(trial.frontier, trial.restore.iteration if trial.restore is not None else 0)
     _require(known >= trial.iteration, f"{who} is at iteration {trial.iteration}, beyond {known}, which it has reported or loaded")
     _require(trial.number not in state.held or trial.status == PAUSED or trial.then == "pause", f"{who} is held by a person")
-    _require(trial.then in ("", "end", "pause", "exploit", "interrupt"), f"{who} has '{trial.then}' before it")
+    _require(trial.then in ("", "end", "pause", "exploit", "interrupt", "resize"), f"{who} has '{trial.then}' before it")
+    _require((trial.then == "resize") == (trial.size is not None), f"{who} is to take {trial.size}, and has '{trial.then}' before it")
+    _require(trial.request == request_of(trial.resources), f"{who} takes {trial.resources}, and asks for {trial.request}")
 
 
 def _check_exploit(state: State, trial: Trial) -> None:
@@ -137,12 +139,16 @@ def _check_exploit(state: State, trial: Trial) -> None:
     _require(len(set(trial.waiters)) == len(trial.waiters), f"{who} has a waiter twice: {trial.waiters}")
     if exploit is None:
         return
-    _require(exploit.source != trial.number, f"{who} exploits itself")
+    _require(exploit.number == trial.exploits, f"{who} has an exploit numbered {exploit.number}, and {trial.exploits} were decided")
     _require(trial.then in ("exploit", "end") or trial.status == PENDING, f"{who} is {trial.status}, to {trial.then}, with an exploit")
     if exploit.checkpoint is None:
         source = state.trials.get(exploit.source)
         _require(source is not None and trial.number in source.waiters, f"{who} waits for {exploit.source}, which does not know")
-        untimed = state.settings.deterministic or bool(state.stopping) or trial.number in state.skipped
+        _require(source is not trial or trial.then in ("exploit", "end"), f"{who} waits for itself, and nothing is to end")
+        if source is not None and "source_values" in exploit.data:
+            same = (source.values, source.space) == (exploit.data["source_values"], exploit.space)
+            _require(same, f"{who} waits for a checkpoint of {source.number}, and copies values that are not its any more")
+        untimed = state.settings.deterministic or bool(state.stopping) or trial.number in state.skipped or source is trial
         _require(untimed or f"exploit:{trial.number}" in state.timers, f"{who} waits for a checkpoint without end")
     elif exploit.values is not None:
         _require(trial.status != PENDING, f"{who} has all that its exploit needs, and waits")

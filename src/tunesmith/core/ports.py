@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from tunesmith.core.commands import Decision
 from tunesmith.core.events import Event
 
-__all__ = ["Clock", "Header", "Journal", "Observer", "Record", "TrialView"]
+__all__ = ["CheckpointStore", "Clock", "Header", "Journal", "Observer", "Record", "TrialView"]
 
 
 class Clock(Protocol):
@@ -86,6 +86,19 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Sync and release the lease. Idempotent."""
+
+
+class CheckpointStore(Protocol):
+    """What the shell asks of the place where checkpoints are kept."""
+
+    def path(self, checkpoint: str) -> str:
+        """Where the checkpoint with this id is, whether or not it is there."""
+
+    def delete(self, checkpoint: str) -> None:
+        """Remove it, for nothing needs it any more."""
+
+    def close(self) -> None:
+        """Finish what was begun. Idempotent."""
 
 
 class TrialView(Protocol):

@@ -27,7 +27,7 @@ def reopen(state: State, event: ev.Reopened) -> Trial:
         state.breaker = Breaker()
     trial = state.revive(number, event.values, event.resources)
     trial.space, trial.attempt, trial.time_total = event.space, event.attempt, event.time_total
-    trial.metrics, trial.frontier = event.metrics, event.frontier
+    trial.metrics, trial.frontier, trial.exploits = event.metrics, event.frontier, event.exploits
     trial.iteration = min(event.iteration, event.frontier)  # an attempt without reports has counted from what it loaded
     known = {one.id: one for one in take_back(state, number)}
     trial.saved = [known.get(entry[0]) or Saved(*entry) for entry in event.saved]

@@ -35,7 +35,8 @@ class Settings:
         fail_fast: the first trial that ends in ERROR ends the experiment.
         nan_policy: "fail": an objective that is nan ends the trial with outcome nan; "continue": it is a value like others.
         growing: the executor's capacity may grow, so what does not fit waits.
-        warm_pause: paused attempts may stay blocked in ``report``; ``warm_slots``: at most so many.
+        warm_pause: paused attempts may stay blocked in ``report``; ``warm_slots``: at most so many, until the executor knows how many have
+            room in memory, and always with ``deterministic``.
         can_save: the trainable writes a checkpoint when asked (class API).
         num_to_keep, score_attribute, score_order: retention per trial.
         keep_best: of the ended trials so many keep a checkpoint, one each; max_checkpoint_bytes: of all checkpoints together; None: all.

@@ -34,9 +34,11 @@ class State:
         trials: the live ones by number; ``ended``: one byte per number (0 live, 1 TERMINATED, 2 ERROR).
         running: numbers that hold resources; ``paused``: numbers in order of pausing; ``warm``: those of
             them whose attempt still exists, blocked in ``report`` or unwinding; ``held``: those that a person paused,
-            and only a person or the next session resumes; ``woken``: those that a person wants resumed next.
+            and only a person or the next session resumes; ``woken``: those that a person wants resumed next; ``lost``: PENDING ones that
+            ran when the last driver died, which go on before others, as they would have.
         kinds: how many of the paused ask for each request.
         queues: for each request, a heap of pending numbers that are ready; stale entries are skipped when met.
+        room: how many attempts may be held warm for all that this session's executor has said; None: it has not.
         asked: suggestions asked for and not answered; ``drawn``: no more will be, and the scheduler has been told.
         stopping: why the experiment is ending ("" while it is not); ``kind``: stop, budget, breaker, fail_fast, unplaceable, metric, drain.
         unseen: objectives that no trial has reported yet.
@@ -59,10 +61,12 @@ class State:
     warm: set[int] = field(default_factory=set)
     held: set[int] = field(default_factory=set)
     woken: dict[int, None] = field(default_factory=dict)
+    lost: dict[int, None] = field(default_factory=dict)
     kinds: dict[Request, int] = field(default_factory=dict)
     queues: dict[Request, list[int]] = field(default_factory=dict)
     pool: Pool = field(default_factory=Pool)
     slots: int | None = None
+    room: int | None = None
     default_request: Request = ()
     asked: int = 0
     drawn: bool = False
@@ -109,18 +113,30 @@ class State:
         """Change a live trial's status and the counts."""
         self.counts[trial.status] -= 1
         self.counts[status] += 1
+        self.lost.pop(trial.number, None)
         if trial.status == PAUSED:
             del self.paused[trial.number]
             self.woken.pop(trial.number, None)
-            left = self.kinds[trial.request] - 1
-            if left:
-                self.kinds[trial.request] = left
-            else:
-                del self.kinds[trial.request]
+            self._count(trial.request, -1)
         if status == PAUSED:
             self.paused[trial.number] = None
-            self.kinds[trial.request] = self.kinds.get(trial.request, 0) + 1
+            self._count(trial.request, 1)
         trial.status = status
+
+    def resize(self, trial: Trial, resources: dict[str, float]) -> None:
+        """The trial, which holds nothing now, takes this from its next attempt on. If it waits it is to be enqueued again."""
+        if trial.first is None:
+            trial.first = trial.resources
+        before, trial.resources, trial.request = trial.request, resources, request_of(resources)
+        if trial.status == PAUSED:
+            self._count(before, -1)
+            self._count(trial.request, 1)
+
+    def _count(self, request: Request, step: int) -> None:
+        """So many more of the paused ask for this."""
+        self.kinds[request] = self.kinds.get(request, 0) + step
+        if not self.kinds[request]:
+            del self.kinds[request]
 
     def retire(self, trial: Trial, status: str) -> None:
         """The trial is over: only its status stays."""
@@ -239,7 +255,7 @@ class State:
         """The ``Explore`` for the trial's exploit."""
         exploit = trial.exploit
         assert exploit is not None
-        return cmd.Explore(trial.number, exploit.source, exploit.data["source_values"], exploit.data, exploit.space)
+        return cmd.Explore(trial.number, exploit.source, exploit.data["source_values"], exploit.data, exploit.space, exploit.number)
 
     def owed(self, trial: Trial) -> cmd.Command | None:
         """The last command sent for the trial's attempt, if no event has confirmed it."""
@@ -285,9 +301,9 @@ class State:
         queues = sorted((request, sorted(n for n in set(heap) if self._ready(n, request))) for request, heap in self.queues.items())
         parts = (
             self.settings, self.session, self.space, self.ready, self.only, sorted(self.skipped), trials, bytes(self.ended),
-            sorted(self.running), list(self.paused), sorted(self.warm), sorted(self.held), list(self.woken), sorted(self.kinds.items()),
+            sorted(self.running), list(self.paused), sorted(self.warm), sorted(self.held), list(self.woken), list(self.lost), sorted(self.kinds.items()),
             [pair for pair in queues if pair[1]], self.pool.totals, sorted(self.pool.used.items()), self.pool.cards,
-            sorted(self.pool.out), self.slots, self.asked, self.drawn, self.infeasible, self.exhausted, self.stopping, self.kind,
+            sorted(self.pool.out), self.slots, self.room, self.asked, self.drawn, self.infeasible, self.exhausted, self.stopping, self.kind,
             self.finished, sorted(self.unseen), self.breaker, sorted(self.timers.items()), sorted(self.pins.items()), sorted(self.doomed),
             sorted(self.counts.items()), self.shelf.digest(), more,
         )  # fmt: skip

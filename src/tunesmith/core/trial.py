@@ -22,9 +22,15 @@ LIVE = (PENDING, RUNNING, PAUSED)
 class Exploit:
     """An exploit under way: ``trial`` will go on with ``values`` from the source's checkpoint, once both are there.
 
-    ``space``: the version of the search space that the values belong to, which is the source's.
+    The source may be the trial itself, which then goes on from a checkpoint of this very moment.
 
-    The checkpoint stays pinned from the moment it is known until the new attempt has reported (or ended).
+    Args:
+        data: of the decision; where the values are asked for, ``source_values`` too: those that they are made of.
+        checkpoint: the source's, pinned from the moment it is known until the new attempt has reported (or ended). None: it is waited for,
+            and the source is what it was when that was decided.
+        space: the version of the search space that the values belong to, which is the source's.
+        number: which exploit of the trial this is, from 1.
+        changes: what was done to the values, see :class:`~tunesmith.core.events.Explored`.
     """
 
     source: int
@@ -32,6 +38,8 @@ class Exploit:
     data: dict[str, Any]
     checkpoint: Saved | None = None
     space: int = 0
+    number: int = 0
+    changes: dict[str, list[Any]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -44,20 +52,23 @@ class Trial:
         started: the attempt's user code runs.
         owed: the last command sent for the attempt that no event has confirmed: "", launch, continue, warm, cold, rerun,
             stop, kill:<outcome>. A later one replaces an earlier one.
-        then: what follows when the attempt ends: "" (decide by its outcome), end, pause, exploit, interrupt.
-        outcome, reason: of a stop, pause or exploit under way; by: what ends it, where a resume may raise that (``criterion``,
+        then: what follows when the attempt ends: "" (decide by its outcome), end, pause, exploit, interrupt, resize.
+        outcome, reason: of a stop, pause, exploit or resize under way; by: what ends it, where a resume may raise that (``criterion``,
             ``bound`` with the option and its value, ``halt:budget``), as it goes into the decision "end".
         iteration, time_total, metrics: of the newest report.
         frontier: the highest iteration that the scheduler has been shown; repeats after a rewind are not shown again.
         mode: how it is paused: warm, cold or rerun.
         left: while paused with its work (warm, cold): what is left of ``max_trial_s``, seconds.
         saved: the trial's own durable checkpoints that retention has not let go, oldest first.
+        size: what the next attempt is to take, while a resize is under way; first: what the trial took before the first one, None: there
+            was none.
         replaced: ids of the base's iteration that retention did let go: should one be told of again, it is no news.
         base: where a next attempt would start: the newest own checkpoint, or (``borrowed``, pinned) the one of an exploit.
         restore: where the present attempt started; ``loaded``: its id, pinned until the attempt has reported.
         failures: outcome class -> how often.
         alike: how many failures in a row were the same one, without a new report in between; and which (``policy.signature``).
         waiters: trials whose exploit waits for this one's next checkpoint.
+        exploits: how many have been decided for this one.
     """
 
     number: int
@@ -79,6 +90,8 @@ class Trial:
     frontier: int = 0
     mode: str = ""
     left: float | None = None
+    size: dict[str, float] | None = None
+    first: dict[str, float] | None = None
     gpus: tuple[tuple[int, float], ...] = ()
     holds: bool = False
     saved: list[Saved] = field(default_factory=list)
@@ -90,6 +103,7 @@ class Trial:
     saving: bool = False
     exploit: Exploit | None = None
     waiters: list[int] = field(default_factory=list)
+    exploits: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     alike: tuple[int, str] = (0, "")
 

@@ -9,17 +9,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.core.apply import rests
 from tunesmith.core.commands import Decision
 from tunesmith.core.ends import Decisions, stop
+from tunesmith.core.resizing import wished
 from tunesmith.core.trial import PAUSED, PENDING, RUNNING, Trial
 
 if TYPE_CHECKING:
     from tunesmith.core.controller import Controller
 
-__all__ = ["act", "consult", "enact", "exploit_ready"]
+__all__ = ["abandon", "act", "consult", "enact", "exploit_ready"]
 
 _WORDS = {"CONTINUE": None, "NOOP": None, "PAUSE": "pause", "STOP": "stop"}
-_POWERS = frozenset({"continue", "exploit", "pause", "save", "stop"})
+_POWERS = frozenset({"continue", "exploit", "pause", "resize", "save", "stop"})
 
 
 def consult(answer: Any, trial: Trial | None, scheduler: object) -> list[Decision]:
@@ -61,25 +63,50 @@ def enact(ctl: Controller, decisions: Iterable[Decision]) -> Decisions:
             if trial.status == RUNNING:
                 yield _pause(ctl, trial, decision.reason)
         elif do == "exploit":
-            source = decision.data["source"]
-            if source in state.trials and source != trial.number and trial.exploit is None and trial.number not in state.held:
+            if _may_exploit(ctl, trial, decision.data["source"]):
                 yield decision
                 yield from exploit_ready(trial)
+        elif do == "resize":
+            if (sized := wished(ctl, trial, decision)) is not None:
+                yield sized
         elif do == "save":
-            if trial.status == RUNNING and trial.started and not trial.saving:
+            if (trial.status == RUNNING or trial.number in state.warm) and trial.started and not trial.saving:
                 yield decision
         elif trial.number == ctl.current and not trial.owed:
             yield decision
+
+
+def _may_exploit(ctl: Controller, trial: Trial, number: int) -> bool:
+    """Whether the trial can go on from a checkpoint of trial ``number``; from one of its own only where no work is lost by it."""
+    source = ctl.state.trials.get(number)
+    if source is None or trial.exploit is not None or trial.number in ctl.state.held:
+        return False
+    return source is not trial or rests(trial) or (trial.alive and trial.started and ctl.state.settings.can_save)
 
 
 def exploit_ready(trial: Trial) -> Decisions:
     """The exploit's turn, if all that it needs is there and the old attempt is gone."""
     exploit = trial.exploit
     if trial.status == PENDING and exploit is not None and exploit.values is not None and exploit.checkpoint is not None:
-        data: dict[str, Any] = {"source": exploit.source, "checkpoint": exploit.checkpoint.id}
+        at = exploit.checkpoint.iteration
+        data: dict[str, Any] = {"source": exploit.source, "checkpoint": exploit.checkpoint.id, "iteration": at}
         if exploit.space != trial.space:  # for readers, who may not know the source
             data["space"] = exploit.space
-        yield Decision("exploited", trial.number, trial.reason, data)
+        changes = ", ".join(f"{path} {_short(old)} {how} -> {_short(new)}" for path, (old, new, how) in exploit.changes.items())
+        reason = trial.reason if exploit.source == trial.number else f"{trial.reason}; from iteration {at}"
+        reason += f": {changes}" if changes else ""
+        yield Decision("exploited", trial.number, reason, data)
+        yield from abandon(trial, f"trial {trial.number} has itself gone on from a checkpoint of trial {exploit.source}")
+
+
+def abandon(trial: Trial, why: str) -> Decisions:
+    """Whoever waits for the trial's next checkpoint waits no longer: it would not be of what they wanted to copy, or never come."""
+    for waiter in tuple(trial.waiters):
+        yield Decision("skip", waiter, f"exploit given up: {why}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def act(ctl: Controller, action: str, trial: Trial) -> Decisions:
@@ -105,8 +132,10 @@ def _pause(ctl: Controller, trial: Trial, reason: str, *, held: bool = False) ->
     """
     state = ctl.state
     settings = state.settings
-    roomy = settings.warm_pause and len(state.warm) < settings.warm_slots
-    if roomy and trial.number == ctl.current and not trial.owed and not trial.resources.get("gpu"):
+    slots = settings.warm_slots if settings.deterministic or state.room is None else state.room
+    roomy = settings.warm_pause and len(state.warm) < slots
+    promised = trial.saving and settings.can_save  # a checkpoint that somebody waits for: held warm it would not be written
+    if roomy and not promised and trial.number == ctl.current and not trial.owed and not trial.resources.get("gpu"):
         mode = "warm"
     else:
         mode = "cold" if settings.can_save or trial.base is not None else "rerun"

@@ -94,6 +94,7 @@ class ExecutorSetup:
         cpus: CPUs of a usual trial; libraries are told to use so many threads.
         min_free: with less than so many bytes free on the disk no checkpoint is saved; None: a bound that suits the disk; 0: none.
         keep_errors: ``error_of`` will be asked for; if not, no exception is kept (it holds on to all that was in use).
+        warm: trials will be paused: say how many have room in memory (``CapacityChanged.warm``) as soon as it is known.
     """
 
     trainable: Any
@@ -105,6 +106,7 @@ class ExecutorSetup:
     cpus: float = 1.0
     min_free: int | None = None
     keep_errors: bool = False
+    warm: bool = False
 
 
 class Executor(Protocol):

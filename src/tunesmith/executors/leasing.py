@@ -44,6 +44,11 @@ class Leasing:
         self._review_at = 0.0
         self._out: tuple[int, ...] = ()
 
+    @property
+    def out(self) -> tuple[int, ...]:
+        """The cards that were said to be out of use."""
+        return self._out
+
     def spare(self, pid: int) -> None:
         """Never to be killed."""
         self._hand_over.spare(pid)

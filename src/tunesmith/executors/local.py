@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from tunesmith.blame import describe
-from tunesmith.core.events import AttemptEnded, AttemptStarted, Event
+from tunesmith.core.events import AttemptEnded, AttemptStarted, CapacityChanged, Event
 from tunesmith.errors import UserCodeError
 from tunesmith.executors.alarms import Alarms
 from tunesmith.executors.base import CONTINUE, PAUSE, Assignment, ExecutorCapabilities, ExecutorSetup
@@ -32,6 +32,7 @@ from tunesmith.executors.nvml import Nvml
 from tunesmith.executors.process import Process
 from tunesmith.executors.surroundings import Present, hold_standard_descriptors, refuse_elsewhere, thread_variables
 from tunesmith.executors.tenants import Tenants
+from tunesmith.executors.warmth import WarmRoom
 from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved, unsaved
 from tunesmith.trainable.class_api import can_save
 from tunesmith.trainable.parcel import pack_config, pack_trainable
@@ -76,6 +77,8 @@ class LocalExecutor:
         self._errors = KeptErrors()
         self._surroundings = Present()
         self._info: dict[str, Any] = {}
+        self._totals: dict[str, float] = {}
+        self._room: WarmRoom | None = None
 
     # -- the protocol ----------------------------------------------------------------------------------------------------
 
@@ -88,7 +91,7 @@ class LocalExecutor:
         """
         refuse_elsewhere()
         cards = Cards.discover(nvml=self._nvml)
-        totals = machine_totals(cards)
+        totals = self._totals = machine_totals(cards)
         parcel = pack_trainable(setup.trainable)
         interpreter = Interpreter.take()
         if cards.count:
@@ -105,6 +108,7 @@ class LocalExecutor:
             heard=self._heard, born=self._born, gone=self._gone, begun=self._spare, first=interpreter,
         )  # fmt: skip
         self._endings = Endings(self._nursery, self._alarms, setup, self._autopsy, self.wake)
+        self._room = WarmRoom(self.wake) if setup.warm else None
         return totals
 
     def launch(self, assignment: Assignment) -> None:
@@ -191,6 +195,7 @@ class LocalExecutor:
         self._endings.look()
         if self._leasing is not None:
             self._ready += self._leasing.collect()
+        self._tell_room()
         events, self._starts, self._ready = self._starts + self._ready, [], []
         return events
 
@@ -217,6 +222,9 @@ class LocalExecutor:
                     key.data(mask)
             nursery.close()
             self._nursery = None  # not before: those that run on are still heard
+        if self._room is not None:
+            self._room.close()
+            self._room = None
         if self._leasing is not None:
             self._leasing.close()
             self._leasing = None
@@ -288,6 +296,9 @@ class LocalExecutor:
         for kind, fields in messages:
             if kind is Kind.REPORT:
                 event = reported(fields)
+                if self._room is not None and not self._room.done:
+                    self._room.look(event.trial, process.pid)
+                    self._tell_room()  # before it is decided whether it is to be held
                 self._ready.append(event)
                 process.asked, process.kept = not process.told_to_end, event.checkpoint is not None
                 process.save_due = process.save_due and not process.kept
@@ -301,6 +312,11 @@ class LocalExecutor:
                     self._endings.unwinding(process)
             elif kind is Kind.ENDED:
                 self._ended(process, fields)
+
+    def _tell_room(self) -> None:
+        if self._room is not None and (warm := self._room.news()) is not None:
+            out = self._leasing.out if self._leasing is not None else ()
+            self._ready.append(CapacityChanged(dict(self._totals), out=out, warm=warm))
 
     def _ended(self, process: Process, fields: tuple[Any, ...]) -> None:
         assert self._setup is not None

@@ -11,7 +11,7 @@ from tunesmith.executors.cgroups import own_cgroup
 from tunesmith.executors.gpus import Cards
 from tunesmith.executors.overrides import overrides
 
-__all__ = ["machine_totals"]
+__all__ = ["machine_totals", "spare_memory"]
 
 
 def machine_totals(cards: Cards | None = None, *, environ: Mapping[str, str] | None = None, root: str = "/") -> dict[str, float]:
@@ -40,6 +40,26 @@ def machine_totals(cards: Cards | None = None, *, environ: Mapping[str, str] | N
     if memory < math.inf:
         totals["memory"] = memory
     return {**totals, **given}
+
+
+def spare_memory(root: str = "/") -> float:
+    """Bytes of memory that could be taken now: of the machine, or of the control group with the least left. Infinite if it cannot be told.
+
+    Files that are held in memory only because they were read once count as free.
+    """
+    group = own_cgroup("memory", root)
+    spare = [_line(os.path.join(root, "proc/meminfo"), "MemAvailable:") * 1024]
+    if group is not None:
+        limit, used, idle = {
+            1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+            2: ("memory.max", "memory.current", "inactive_file"),
+        }[group.version]
+        for directory in group.directories:
+            free = _bytes(_read(os.path.join(directory, limit))) - _bytes(_read(os.path.join(directory, used)))
+            if math.isfinite(free):
+                reclaimable = _line(os.path.join(directory, "memory.stat"), idle)
+                spare.append(max(0.0, free + (reclaimable if math.isfinite(reclaimable) else 0.0)))
+    return min(spare)
 
 
 def _cpus(root: str) -> float:
@@ -77,13 +97,18 @@ def _memory(root: str) -> float:
 
 
 def _physical(root: str) -> float:
-    for line in _read(os.path.join(root, "proc/meminfo")).splitlines():
-        if line.startswith("MemTotal:"):
-            return _bytes(line.split()[1]) * 1024
+    if (total := _line(os.path.join(root, "proc/meminfo"), "MemTotal:") * 1024) < math.inf:
+        return total
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (OSError, ValueError):
         return math.inf
+
+
+def _line(path: str, name: str) -> float:
+    """The number in the line of a file that begins with that word; infinite if there is none."""
+    words = (line.split() for line in _read(path).splitlines())
+    return next((_bytes(one[1]) for one in words if len(one) > 1 and one[0] == name), math.inf)
 
 
 def _bytes(text: str) -> float:

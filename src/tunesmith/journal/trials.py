@@ -17,7 +17,7 @@ from tunesmith.journal.views import TrialInfo
 
 __all__ = ["TrialBook", "TrialInfo", "TrialList", "trial_id_of"]
 
-_LASTING = frozenset({"stop", "end", "exploit", "exploited", "skip"})
+_LASTING = frozenset({"stop", "end", "exploit", "exploited", "skip", "resize"})
 """Decisions that show in a finished trial's view."""
 
 
@@ -257,6 +257,10 @@ class TrialBook:
             if data.get("charge"):
                 trial.fail(data["outcome"], decision.reason)
             self._move(trial, PAUSED if do == "paused" else PENDING)
+            trial.change_resources(data.get("resources"))
+        elif do == "resize":
+            if "save" not in data:  # else an attempt ends first
+                trial.change_resources(data["resources"])
         elif do == "stop":
             if data.get("then", "end") == "end":
                 trial.reason = decision.reason or trial.reason

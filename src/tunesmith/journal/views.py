@@ -181,7 +181,7 @@ class TrialInfo:
 
     @property
     def resources(self) -> dict[str, float]:
-        """What one attempt takes, e.g. ``{"cpu": 1.0}``."""
+        """What the newest attempt takes, or the next one if none runs, e.g. ``{"cpu": 1.0}``."""
         return dict(self._resources or self.experiment.spec.get("resources") or {"cpu": 1.0})
 
     # -- results ---------------------------------------------------------------------------------------------------------
@@ -291,6 +291,11 @@ class TrialInfo:
         self.values, self.space = values, space
         self._config = self._drawn = None
         self._tag = None
+
+    def change_resources(self, resources: Mapping[str, float] | None) -> None:
+        """From its next attempt on the trial takes this; None: what it took."""
+        if resources is not None:
+            self._resources = resources
 
     # -- python ----------------------------------------------------------------------------------------------------------
 

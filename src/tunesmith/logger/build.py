@@ -12,6 +12,7 @@ from tunesmith.logger.base import LoggerCallback
 from tunesmith.logger.error import ErrorFileCallback
 from tunesmith.logger.host import LoggerHost
 from tunesmith.logger.legacy import CSVLogger, JsonLogger, LegacyLoggerCallback
+from tunesmith.logger.policies import PolicyFiles
 from tunesmith.logger.tables import CSVLoggerCallback, JsonLoggerCallback
 
 __all__ = ["DEFAULT_LOGGERS", "default_loggers", "loggers_from", "rebuild_files", "split_callbacks"]
@@ -67,6 +68,14 @@ def split_callbacks(callbacks: Iterable[Any]) -> tuple[list[Any], list[Any]]:
     return [one for one in callbacks if not getattr(one, "behind", False)], [one for one in callbacks if getattr(one, "behind", False)]
 
 
+def _rebuild_policies(path: str, reader: Any) -> None:
+    """The files of population-based training, if there have been any."""
+    first = next(iter(reader.read(0, 1)), None)
+    options = getattr(first.event, "spec", {}).get("scheduler_options") if first is not None else None
+    if options and options.get("log_config"):
+        PolicyFiles(reader.header, path, past=reader.read())
+
+
 def rebuild_files(path: str, loggers: Sequence[Any] | None = None) -> None:
     """Write the files of all trials of an experiment anew from its journal, in place of what is there.
 
@@ -87,5 +96,7 @@ def rebuild_files(path: str, loggers: Sequence[Any] | None = None) -> None:
         host = LoggerHost(own, book, lambda: open_reader(journal))
         host.follow(reader.last())
         host.close()
+        if loggers is None:
+            _rebuild_policies(path, reader)
     if host.failures:
         raise host.failures[0][1]

@@ -96,6 +96,7 @@ class Board:
         self._failed: deque[tuple[str, str]] = deque(maxlen=max(1, self.options.max_error_rows))
         self._decisions: deque[tuple[float, int, str]] = deque(maxlen=_REMEMBERED)
         self._holding: dict[int, dict[str, float]] = {}
+        self._paused: set[int] = set()  # by the decisions so far: the book has gone through all of a record
         self._totals: dict[str, float] = {}
         self._out: Sequence[int] = ()
         self._metrics: tuple[str, ...] = ()
@@ -180,9 +181,13 @@ class Board:
                 self._holding[number] = trial.resources
         elif do == "pause" and decision.data.get("mode") == "warm":
             self._holding.pop(number, None)
-        text = told(decision, self._id)
+        text = told(decision, self._id, paused=number in self._paused)
+        if do in ("pause", "paused"):
+            self._paused.add(number)
+        elif do != "resize":
+            self._paused.discard(number)
         # the end of a stopped trial says again why it was stopped
-        if text is not None and not any(number == other and text == same for _, other, same in self._decisions):
+        if text is not None and not (do == "end" and any(number == other and text == same for _, other, same in self._decisions)):
             self._decisions.append((at, number, text))
 
     def _over(self, trial: TrialInfo) -> None:

@@ -9,23 +9,36 @@ from tunesmith.core.trial import ERROR
 
 __all__ = ["told"]
 
-_WORDS = {"stop": "stopped", "pause": "paused", "retry": "to be tried again", "kill": "killed", "skip": "goes on as it was"}
+_WORDS = {
+    "stop": "stopped", "pause": "paused", "retry": "to be tried again", "kill": "killed", "skip": "goes on as it was", "resize": "resized",
+}  # fmt: skip
 
 
-def told(decision: Decision, trial_id: Callable[[int], str]) -> str | None:
+def told(decision: Decision, trial_id: Callable[[int], str], *, paused: bool = False) -> str | None:
     """One decision about a trial for people, without the trial's id; None: not worth a line.
+
+    Args:
+        paused: it is about a trial that was paused until now.
 
     Example:
         >>> told(Decision("stop", 3, "0.61 is below the rung's cut of 0.83"), str)
         "stopped: 0.61 is below the rung's cut of 0.83"
         >>> told(Decision("exploit", 3, "among the worst 25 %", {"source": 7}), str)
         'takes over from 7: among the worst 25 %'
+        >>> told(Decision("launch", 3), str, paused=True)
+        'goes on'
         >>> told(Decision("continue", 3), str) is None
         True
     """
     do, reason, data = decision.do, decision.reason, decision.data
     if do == "exploit":
         word = f"takes over from {trial_id(data['source'])}"
+    elif do == "exploited":
+        word = "goes on with other values" if data["source"] == decision.trial else f"goes on from {trial_id(data['source'])}"
+    elif do == "retry" and data.get("wait"):
+        return None  # for an exploit
+    elif (do == "launch" and paused) or (do == "continue" and reason):
+        word = "goes on"
     elif do == "launch" and reason:
         word = "started"
     elif do == "paused" and data.get("charge"):

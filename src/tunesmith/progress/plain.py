@@ -12,17 +12,19 @@ from typing import Any, TextIO
 
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
+from tunesmith.core.placement import worded
 from tunesmith.core.ports import Header, Record
 from tunesmith.core.trial import ERROR, TERMINATED
 from tunesmith.failures import FailureLog
 from tunesmith.journal.trials import trial_id_of
+from tunesmith.progress.decisions import told
 from tunesmith.progress.text import duration, numbers, pairs, plural
 
 __all__ = ["PlainReporter"]
 
 _WHAT = {
     "started": "started", "ended": "ended", "failed": "failed", "retried": "to be tried again", "reported": "reported",
-    "reopened": "to go on",
+    "reopened": "to go on", "exploited": "copied from others",
 }  # fmt: skip
 
 _AGAIN = {
@@ -47,6 +49,8 @@ class _Live:
     iteration: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
     space: int = 0
+    paused: bool = False
+    resumed: bool = False  # its next attempt follows a pause
 
 
 @dataclass(slots=True)
@@ -193,9 +197,10 @@ class PlainReporter:
     def _started(self, event: ev.AttemptStarted) -> None:
         live = self._live.get(event.trial)
         if live is not None and self._may("started"):
-            again = f" again (attempt {event.attempt + 1})" if event.attempt else ""
+            what = "goes on after a pause" if live.resumed else "started again" if event.attempt else "started"
+            what += f" (attempt {event.attempt + 1})" if event.attempt else ""
             shown = pairs(self._labels(live.values, live.space))
-            self._print(f"trial {self._id(event.trial)} started{again}{': ' if shown else ''}{shown}")
+            self._print(f"trial {self._id(event.trial)} {what}{': ' if shown else ''}{shown}")
 
     def _reported(self, event: ev.Reported) -> None:
         live = self._live.get(event.trial)
@@ -223,17 +228,24 @@ class PlainReporter:
             self._experiment(decision)
             return
         live = self._live.get(trial)
+        goes_on = do == "launch" and live is not None and live.paused
+        if live is not None:
+            live.paused, live.resumed = do in ("pause", "paused") or (live.paused and do == "resize"), goes_on
         if do == "end":
             self._ended(trial, decision)
         elif do == "retry" or (do == "paused" and decision.data.get("charge")):
-            if self._may("retried"):
-                self._print(f"trial {self._id(trial)} will be tried again: {decision.reason}")
+            if not decision.data.get("wait") and self._may("retried"):  # else for an exploit, which is told when it is complete
+                sized = "resources" in decision.data and not decision.data.get("charge")
+                what = f"goes on with {worded(decision.data['resources'])}" if sized else "will be tried again"
+                self._print(f"trial {self._id(trial)} {what}: {decision.reason}")
         elif do == "exploit" and live is not None and decision.data.get("values") is not None:
             live.then = decision.data["values"]
         elif do == "exploited" and live is not None and live.then is not None:
             live.values, live.space, live.then = live.then, decision.data.get("space", live.space), None
-        if self._verbose > 2 and do not in ("end", "retry", "launch") and self._may("decided"):
-            self._print(f"trial {self._id(trial)} {do}{': ' if decision.reason else ''}{decision.reason}")
+            if self._may("exploited"):
+                self._print(f"trial {self._id(trial)} {told(decision, self._id)}")
+        if self._verbose > 2 and (goes_on or do not in ("end", "exploited", "retry", "launch")) and self._may("decided"):
+            self._print(f"trial {self._id(trial)} {'goes on' if goes_on else do}{': ' if decision.reason else ''}{decision.reason}")
 
     def _experiment(self, decision: Decision) -> None:
         if decision.do == "finish":

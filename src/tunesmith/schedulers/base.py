@@ -10,8 +10,8 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunesmith.core.commands import Decision
 from tunesmith.core.controller import Runnable
@@ -19,8 +19,12 @@ from tunesmith.core.ports import TrialView
 from tunesmith.core.rng import stream
 from tunesmith.core.settings import Settings
 from tunesmith.errors import SpecError
+from tunesmith.resources import resources_from
 
-__all__ = ["Scheduler", "SchedulerCapabilities", "TrialScheduler"]
+if TYPE_CHECKING:
+    from tunesmith.space import Space
+
+__all__ = ["Exploration", "Mutated", "Scheduler", "SchedulerCapabilities", "TrialScheduler"]
 
 Answer = str | Decision | Iterable[Decision] | None
 _NONE = object()
@@ -35,16 +39,64 @@ class SchedulerCapabilities:
         exploits: it copies checkpoints between trials (the population family).
         multi_objective: it can rank by several metrics.
         needs_metric: it is of no use without a metric.
+        resizes: it changes what trials take while they run, which ends one attempt and begins another.
     """
 
     pauses: bool = False
     exploits: bool = False
     multi_objective: bool = False
     needs_metric: bool = False
+    resizes: bool = False
+
+
+@dataclass(slots=True)
+class Exploration:
+    """What an exploit that has no values yet asks of ``Scheduler.explore``, outside the fold.
+
+    Args:
+        trial: who goes on.
+        source: whom it copies.
+        number: which exploit of that trial it is, from 1.
+        values: the source's flat values, of ``space``; a copy.
+        data: what the decision recorded: ``self.exploit(..., **data)``.
+        space: the version of the search space that the values belong to.
+        seed: the run's.
+        others: flat values that other exploits which are under way have been given.
+    """
+
+    trial: int
+    source: int
+    number: int
+    values: dict[str, Any]
+    data: dict[str, Any]
+    space: Space
+    seed: int = 0
+    others: tuple[dict[str, Any], ...] = ()
+
+    def stream(self, seed: int | None = None) -> random.Random:
+        """A random stream of this exploit alone; ``seed`` None: the run's."""
+        return stream(self.seed if seed is None else seed, f"explore {self.number}", self.trial)
+
+
+@dataclass(slots=True)
+class Mutated:
+    """The answer of ``Scheduler.explore``, where there is more to tell than the values.
+
+    Args:
+        values: flat, as those of :class:`Exploration`.
+        changes: for people and the lineage: path in the configuration -> [before, now, what was done, as in "x1.2"], all JSON.
+    """
+
+    values: dict[str, Any]
+    changes: dict[str, list[Any]] = field(default_factory=dict)
 
 
 class Scheduler:
     """Base of all schedulers.
+
+    One that copies trials with new values may leave those to a method ``explore(exploration)``, which the shell calls outside the fold: it
+    gets an :class:`Exploration`, may be slow, random and call the user's functions, and returns the values, or a :class:`Mutated`. What it
+    returns is recorded. It may read the scheduler's state, and must not change it.
 
     Args:
         metric: what to rank by; None: the run's.
@@ -119,6 +171,20 @@ class Scheduler:
             if name in options:
                 setattr(self, name, options[name])
 
+    def prepare_space(self, config: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """The search space, as this scheduler needs it. Called before the space is read, in every session.
+
+        Args:
+            config: as the user gave it, or (an experiment that is restored) as it came from here.
+
+        Returns:
+            another dict, or the same; what was given is not to be changed. The same for the same config.
+
+        Raises:
+            SpecError: the scheduler cannot work with it.
+        """
+        return config
+
     def start(self, settings: Settings) -> None:
         """Called once, before any trial; ``self.rng`` is ready from here on."""
         self.rng = self.stream(settings.seed)
@@ -137,7 +203,7 @@ class Scheduler:
 
         Returns:
             ``CONTINUE``, ``PAUSE``, ``STOP``, or decisions (``self.stop(reason)``, ``self.pause(reason)``, ``self.exploit(...)``,
-            also for other trials by ``trial=``). Without one for this trial it continues.
+            ``self.resize(...)``, also for other trials by ``trial=``). Without one for this trial it continues.
         """
         return self.CONTINUE
 
@@ -149,6 +215,15 @@ class Scheduler:
         """A trial that was over (``on_trial_end`` has been called) goes on in a new session: its bound was raised, or it had failed.
 
         What it reports next is beyond what was shown of it before, as after any rewind.
+        """
+
+    def on_exploit_end(self, trial: TrialView, source: int, done: bool) -> None:
+        """An exploit of the trial that was under way is over.
+
+        Args:
+            source: number of the trial that was to be copied; it may have ended meanwhile.
+            done: ``trial.values`` are the new ones, and ``trial.iteration`` is that of the checkpoint with which it goes on. False: it
+                was given up, and the trial goes on as it was.
         """
 
     def on_search_end(self) -> Answer:
@@ -190,17 +265,39 @@ class Scheduler:
         return Decision("pause", trial, reason)
 
     @staticmethod
+    def notice(text: str, trial: int | None = None) -> Decision:
+        """Let the trial in hand go on, and tell the user something: a line in the log, and a recorded decision."""
+        return Decision("continue", trial, text, {"notice": True})
+
+    @staticmethod
     def save(trial: int, reason: str = "") -> Decision:
         """Ask a running trial for a checkpoint."""
         return Decision("save", trial, reason)
 
     @staticmethod
-    def exploit(source: int, reason: str, *, trial: int | None = None, values: Mapping[str, Any] | None = None, **data: Any) -> Decision:
-        """Let a trial go on from the newest checkpoint of ``source``.
+    def resize(resources: Any, reason: str, trial: int | None = None) -> Decision:
+        """Let a trial go on with other resources, from where it is: one attempt ends with a save, and the next one begins.
+
+        It is done only where no work is lost by it: the trial does not run; or it is a class that can save itself; or it is at a report
+        that came with a checkpoint. Else, or if there is not that much on this machine, or it is about to end, pause or exploit, nothing
+        happens; say it again at a later report. Where that much is not free, the trial waits for it.
 
         Args:
-            source: number of the live trial to copy.
-            values: its new drawn values; None: ask the exploration outside the fold (``Explore``), with ``data``.
+            resources: what the trial takes from then on, in all, in any form of ``resources_per_trial``.
+
+        Raises:
+            SpecError: that is no request.
+        """
+        return Decision("resize", trial, reason, {"resources": resources_from(resources, "resize()")})
+
+    @staticmethod
+    def exploit(source: int, reason: str, *, trial: int | None = None, values: Mapping[str, Any] | None = None, **data: Any) -> Decision:
+        """Let a trial go on from the newest checkpoint of ``source``, or if that is being saved now, from that one.
+
+        Args:
+            source: number of the live trial to copy. The trial itself: it saves (a class can; a function must have done so with this very
+                report, else nothing happens) and goes on from there with other values.
+            values: its new drawn values; None: ask ``explore``, with ``data``.
         """
         extra = {"values": dict(values)} if values is not None else {}
         return Decision("exploit", trial, reason, {"source": source, **extra, **data})

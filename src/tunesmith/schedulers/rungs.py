@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from tunesmith.errors import SpecError
-from tunesmith.schedulers.ranking import Objective, Ranking, Score
+from tunesmith.schedulers.ranking import Objective, Ranking, Score, ordinal
 
 __all__ = ["Rung", "check_halving", "milestones", "ordinal", "time_of"]
 
@@ -90,15 +90,4 @@ class Rung:
 
     def standing(self, trial: int) -> str:
         """For reasons: "7th of 12"."""
-        return f"{ordinal(self.ranking.place(trial) + 1)} of {len(self.ranking)}"
-
-
-def ordinal(number: int) -> str:
-    """1st, 2nd, 3rd, 4th ...
-
-    Example:
-        >>> [ordinal(number) for number in (1, 2, 3, 11, 22)]
-        ['1st', '2nd', '3rd', '11th', '22nd']
-    """
-    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
+        return self.ranking.standing(trial)

@@ -46,6 +46,7 @@ class SearchHost:
             (``resources``, ``name``, ``dirname``).
         wake: called from the searcher's thread when answers are ready for :meth:`poll`.
         earlier: of the sessions whose records :meth:`replay` is given.
+        threaded: one that is not cheap has a thread of its own; false: it is called on the loop's, however long it takes.
 
     Raises:
         SpecError: the searcher cannot work on this space.
@@ -73,6 +74,7 @@ class SearchHost:
         prepare: Prepare | None = None,
         wake: Callable[[], None] = lambda: None,
         earlier: Earlier | None = None,
+        threaded: bool = True,
     ) -> None:
         searcher.bind(space, _one_or_list(metrics), _one_or_list(modes), seed)
         self._earlier = earlier or Earlier()
@@ -103,7 +105,7 @@ class SearchHost:
         self._jobs: SimpleQueue[Callable[[], None] | None] | None = None
         self._given = self._done = 0  # jobs; each is counted by one thread only
         self._thread: threading.Thread | None = None
-        if not searcher.capabilities.cheap:
+        if threaded and not searcher.capabilities.cheap:
             self._jobs = SimpleQueue()
             self._thread = threading.Thread(target=self._work, name=f"tunesmith-{self._name}", daemon=True)
             self._thread.start()

@@ -20,7 +20,7 @@ from tunesmith.space.domains import Grid
 from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, Items, Node, label_of, plain, show
 from tunesmith.space.parse import Group, grid_options, parse_tree
 
-__all__ = ["Computation", "as_json", "unchanged_globals"]
+__all__ = ["Computation", "as_json", "seed_globals", "unchanged_globals"]
 
 _NOT_JSON = object()
 
@@ -67,7 +67,7 @@ class Computation:
             return View(self, node)
         if isinstance(node, Items) and node.computed:
             return ItemsView(self, node)
-        return _with_attributes(node.value if isinstance(node, Constant) else node.build(self._values))
+        return _with_attributes(node.value if type(node) is Constant else node.build(self._values))
 
     def running(self, node: Node) -> bool:
         """Whether ``node`` is being evaluated right now."""
@@ -92,7 +92,7 @@ class Computation:
 
     def call(self, node: Computed, seed: int, pick: int | None = None) -> tuple[Any, int | None]:
         """The function's result, with domains in it drawn, and which element of a returned grid it is."""
-        _seed_globals(seed)
+        seed_globals(seed)
         try:
             result = plain(node.domain(View(self, self._root, top=True)))
         except TuneError:
@@ -142,7 +142,8 @@ def _engine() -> Any:
     return sys.modules["numpy"].random.MT19937(0)
 
 
-def _seed_globals(seed: int) -> None:
+def seed_globals(seed: int) -> None:
+    """Seed ``random`` and numpy's global generator; within :func:`unchanged_globals`."""
     random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy is not None:

@@ -2,16 +2,16 @@
 
 A description is a tree of nodes, one key each: ``{"const": value}``, ``{"repr": text}`` (a constant that is no JSON),
 ``{"dict": [[key, node], ...]}``, ``{"list": [node, ...]}``, ``{"param": name, "domain": {...}}``, and for choices with other than
-scalar options also ``"options": [[code, node], ...]``.
+scalar options also ``"options": [[code, node], ...]``; ``{"variable": name, "start": node, "options": [node, ...]}``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from tunesmith.space.domains import Categorical, Require
-from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, Items, Leaf, Node, label_of, plain
+from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, Items, Leaf, Node, Variable, label_of, option_of, plain
 
 __all__ = ["config_from_description", "describe", "labels"]
 
@@ -26,6 +26,9 @@ def describe(root: Node, constraints: Iterable[Require], redact: Redact | None) 
 
 
 def _node(node: Node, path: str, redact: Redact | None) -> dict[str, Any]:
+    if isinstance(node, Variable):
+        options = [_constant(option, path, redact) for option in node.options]
+        return {"variable": node.name, "start": _constant(node.value, path, redact), "options": options}
     if isinstance(node, Constant):
         return _constant(node.value, path, redact)
     if isinstance(node, Branch):
@@ -108,6 +111,8 @@ def _show(node: Mapping[str, Any], values: Mapping[str, Any], used: set[str]) ->
         return {key: _show(child, values, used) for key, child in node["dict"]}
     if "list" in node:
         return [_show(child, values, used) for child in node["list"]]
+    if "variable" in node:
+        return _show_variable(node, values, used)
     name = node["param"]
     used.add(name)
     value = values.get(name)
@@ -117,14 +122,24 @@ def _show(node: Mapping[str, Any], values: Mapping[str, Any], used: set[str]) ->
     return _recorded(value)
 
 
+def _show_variable(node: Mapping[str, Any], values: Mapping[str, Any], used: set[str]) -> Any:
+    name = node["variable"]
+    used.add(name)
+    if name not in values:
+        return _show(node["start"], values, used)
+    index = option_of(values[name])
+    return values[name] if index is None else _show(node["options"][index], values, used)
+
+
 def _recorded(value: Any) -> Any:
     return value["$opaque"] if isinstance(value, dict) and "$opaque" in value else value
 
 
 def _names(node: Mapping[str, Any]) -> set[str]:
     """Names of all parameters below ``node``, those of options that were not taken included."""
-    found = {node["param"]} if "param" in node else set()
-    children = [child for _, child in node.get("dict", ())] + list(node.get("list", ())) + [child for _, child in node.get("options", ())]
+    found = {node[kind] for kind in ("param", "variable") if kind in node}
+    options = node.get("options", ()) if "param" in node else ()
+    children = [child for _, child in node.get("dict", ())] + list(node.get("list", ())) + [child for _, child in options]
     return found.union(*map(_names, children))
 
 
@@ -141,7 +156,7 @@ def _set(config: dict[str, Any], name: str, value: Any) -> None:
     level[int(last) if isinstance(level, list) else last] = value
 
 
-def labels(root: Node, values: Mapping[str, Any], nodes: Mapping[str, Leaf]) -> dict[str, Any]:
+def labels(root: Node, values: Mapping[str, Any], nodes: Container[str]) -> dict[str, Any]:
     """What was drawn, by flat path in the resolved config; see :meth:`Space.labels`."""
     found: dict[str, Any] = {}
     _label(root, values, found)
@@ -158,6 +173,8 @@ def _label(node: Node, values: Mapping[str, Any], found: dict[str, Any]) -> None
     elif isinstance(node, Items):
         for child in node.children:
             _label(child, values, found)
+    elif isinstance(node, Variable):
+        _label_option(Constant(node.keys, node.build(values)), "/".join(map(str, node.keys)), values, found)
     elif isinstance(node, Leaf) and node.name in values:
         path = "/".join(map(str, node.keys))
         if isinstance(node, Choice):
@@ -171,7 +188,7 @@ def _label_option(option: Node, path: str, values: Mapping[str, Any], found: dic
     if isinstance(option, Branch):
         for key, child in option.children.items():
             _label_option(child, _join(path, key), values, found)
-    elif isinstance(option, Constant):
+    elif isinstance(option, Constant) and not isinstance(option, Variable):
         value = plain(option.value)
         if isinstance(value, dict) and value and all(type(entry) in SCALARS for entry in value.values()):
             found.update((_join(path, key), entry) for key, entry in value.items())

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from tunesmith.errors import SpaceError
 
-__all__ = ["Categorical", "Domain", "Float", "Function", "Grid", "Integer", "Normal", "Require"]
+__all__ = ["Categorical", "Domain", "Float", "Function", "Grid", "Integer", "Mutable", "Normal", "Require"]
 
 
 class Domain(ABC):
@@ -299,6 +299,19 @@ class Require:
         code = getattr(self.predicate, "__code__", None)
         name = getattr(self.predicate, "__name__", type(self.predicate).__name__)
         return f"{name} at {code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}" if code else name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mutable:
+    """A constant entry of a config that a scheduler may give other values while a trial runs. Searchers take it as the constant.
+
+    Args:
+        start: what every trial begins with; no domain is in it.
+        options: what it may become besides JSON values: objects, which are recorded by their place here.
+    """
+
+    start: Any
+    options: tuple[Any, ...] = ()
 
 
 def same(option: Any, value: Any) -> bool:

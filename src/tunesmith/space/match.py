@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunesmith.errors import SpaceError
 from tunesmith.space.compute import as_json
 from tunesmith.space.domains import Domain, Float, same
-from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, Items, Keys, Leaf, Node, plain, show
+from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, Items, Keys, Leaf, Node, Variable, label_of, plain, show
 
-__all__ = ["match"]
+__all__ = ["as_recorded", "code_of", "match", "match_choice", "place_among"]
 
 
 def match(root: Branch, config: Mapping[Any, Any], strict: bool) -> dict[str, Any]:
@@ -39,7 +39,10 @@ def _nest(nested: dict[Any, Any], parts: list[str], given: Any) -> None:
 
 
 def _match(node: Node, given: Any, values: dict[str, Any], strict: bool) -> None:
-    if isinstance(node, Constant):
+    if isinstance(node, Variable):
+        if not same(node.value, given):
+            values[node.name] = code_of(node, given)
+    elif isinstance(node, Constant):
         _match_constant(node, given, values, strict)
     elif isinstance(node, Branch):
         if not isinstance(given, Mapping):
@@ -48,9 +51,9 @@ def _match(node: Node, given: Any, values: dict[str, Any], strict: bool) -> None
     elif isinstance(node, Items):
         _match_items(node, given, values, strict)
     elif isinstance(node, Choice):
-        _match_choice(node, given, values)
+        match_choice(node, given, values)
     elif isinstance(node, Computed):
-        values[node.name] = _json(node.keys, given)
+        values[node.name] = as_recorded(node.keys, given)
     elif isinstance(node, Leaf):
         values[node.name] = _member(node, plain(given))
 
@@ -95,10 +98,36 @@ def _extra(keys: Keys, given: Any, values: dict[str, Any]) -> None:
         for key, entry in given.items():
             _extra((*keys, key), entry, values)
     else:
-        values["/".join(map(str, keys))] = _json(keys, given)
+        values["/".join(map(str, keys))] = as_recorded(keys, given)
 
 
-def _json(keys: Keys, given: Any) -> Any:
+def code_of(node: Variable, given: Any) -> Any:
+    """How ``given`` is recorded as the value of a variable.
+
+    Raises:
+        SpaceError: it is neither JSON nor one of its options.
+    """
+    if (index := place_among(node.options, given)) is not None:
+        return {"$option": index}
+    return as_recorded(node.keys, given)
+
+
+def place_among(options: Sequence[Any], given: Any) -> int | None:
+    """Which of the options it is: the same, or of objects (such as were stored, and are copies now) the only one of that label."""
+    given = plain(given)
+    exact = [index for index, option in enumerate(options) if type(option) is type(given) and same(option, given)]
+    if exact or type(given) in SCALARS:
+        return exact[0] if exact else None
+    labels = [label_of(option) for option in options]
+    return labels.index(label_of(given)) if labels.count(label_of(given)) == 1 else None
+
+
+def as_recorded(keys: Keys, given: Any) -> Any:
+    """``given`` as JSON.
+
+    Raises:
+        SpaceError: it cannot be recorded; names the entry.
+    """
     value = as_json(given)
     if value is None and given is not None:
         kind = type(given).__name__
@@ -131,7 +160,12 @@ def _into_bounds(domain: Domain, value: Any) -> Any:
     return value
 
 
-def _match_choice(node: Choice, given: Any, values: dict[str, Any]) -> None:
+def match_choice(node: Choice, given: Any, values: dict[str, Any]) -> None:
+    """Put the code of the option that ``given`` is, and the values of what is drawn in that, into ``values``.
+
+    Raises:
+        SpaceError: it is none.
+    """
     given = plain(given)
     for index, option in enumerate(node.domain.categories):
         if same(option, given) and (type(option) is type(given) or type(option) not in SCALARS):

@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.errors import SpaceError
-from tunesmith.space.domains import Categorical, Domain, Function
+from tunesmith.space.domains import Categorical, Domain, Function, Mutable
 
-__all__ = ["SCALARS", "Branch", "Choice", "Computed", "Constant", "Items", "Keys", "Leaf", "Node", "fresh", "label_of", "plain", "show"]
+__all__ = [
+    "SCALARS", "Branch", "Choice", "Computed", "Constant", "Items", "Keys", "Leaf", "Node", "Variable", "fresh", "label_of", "option_of",
+    "plain", "show",
+]  # fmt: skip
 
 Keys = tuple[Any, ...]
 
@@ -24,6 +27,7 @@ SCALARS = (str, int, float, bool, type(None))
 _NUMBERS = (int, float, bool)
 _UNCHANGING = (*SCALARS, bytes, complex, type, range, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_START = object()
 
 
 class Node:
@@ -56,6 +60,25 @@ class Constant(Node):
         copied = fresh(self.value)
         self.shared = copied is self.value
         return copied
+
+
+class Variable(Constant):
+    """A constant that values may replace: by JSON, or by one of the options, which is recorded as ``{"$option": number}``."""
+
+    __slots__ = ("name", "options")
+
+    def __init__(self, keys: Keys, name: str, domain: Mutable) -> None:
+        super().__init__(keys, domain.start)
+        self.shared = False
+        self.name = name
+        self.options = domain.options
+
+    def build(self, values: Mapping[str, Any]) -> Any:
+        value = values.get(self.name, _START)
+        if value is _START:
+            return fresh(self.value)
+        index = option_of(value)
+        return fresh(value if index is None else self.options[index])
 
 
 class Leaf(Node):
@@ -180,6 +203,11 @@ class Items(Node):
         if self.kind is list:
             return built
         return self.kind(*built) if hasattr(self.kind, "_fields") else self.kind(built)
+
+
+def option_of(recorded: Any) -> int | None:
+    """Number of the option of a :class:`Variable` that a recorded value stands for; None: it is the value itself."""
+    return recorded["$option"] if isinstance(recorded, dict) and recorded.keys() == {"$option"} else None
 
 
 def fresh(value: Any) -> Any:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.errors import SpaceError
-from tunesmith.space.domains import Categorical, Domain, Function, Grid, Require
-from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, Items, Keys, Leaf, Node, plain, show
+from tunesmith.space.domains import Categorical, Domain, Function, Grid, Mutable, Require
+from tunesmith.space.nodes import SCALARS, Branch, Choice, Computed, Constant, Items, Keys, Leaf, Node, Variable, plain, show
 
-__all__ = ["Group", "grid_options", "parse_tree", "split_constraints"]
+__all__ = ["Group", "grid_options", "parse_tree", "split_constraints", "variables"]
 
 
 def split_constraints(config: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Require]]:
@@ -42,6 +42,8 @@ def parse_tree(value: Any, keys: Keys, name: str, inside: tuple[int, ...] = ()) 
         value = Grid(tuple(options))
     if isinstance(value, Domain):
         return _parameter(value, keys, name, inside)
+    if isinstance(value, Mutable):
+        return Variable(keys, name, value)
     if isinstance(value, Require):
         raise SpaceError(f"{show(keys)}: a constraint (require) stands at the top level of the config, where it sees all of it.")
     if isinstance(value, dict):
@@ -54,7 +56,7 @@ def parse_tree(value: Any, keys: Keys, name: str, inside: tuple[int, ...] = ()) 
 
 
 def _all_constant(nodes: Any) -> bool:
-    return all(isinstance(node, Constant) for node in nodes)
+    return all(isinstance(node, Constant) and not isinstance(node, Variable) for node in nodes)
 
 
 def _parameter(domain: Domain, keys: Keys, name: str, inside: tuple[int, ...]) -> Node:
@@ -180,6 +182,23 @@ def _parameters(node: Node) -> Iterator[Leaf]:
     elif isinstance(node, Items):
         for child in node.children:
             yield from _parameters(child)
+
+
+def variables(node: Node) -> Iterator[Variable]:
+    """All of them, those in the options of choices included."""
+    if isinstance(node, Variable):
+        yield node
+    elif isinstance(node, Branch):
+        children: Any = node.children.values()
+    elif isinstance(node, Items):
+        children = node.children
+    elif isinstance(node, Choice):
+        children = node.options
+    else:
+        return
+    if not isinstance(node, Variable):
+        for child in children:
+            yield from variables(child)
 
 
 def _codes(grid: Leaf) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunesmith.errors import SpaceError
 from tunesmith.space import api
-from tunesmith.space.domains import Domain, Float, Function, Integer, Normal
+from tunesmith.space.domains import Domain, Float, Function, Integer, Mutable, Normal
 from tunesmith.space.space import Space
 
 __all__ = ["Lost", "lost_in", "space_from_description"]
@@ -58,6 +58,8 @@ def _value(node: Mapping[str, Any]) -> Any:
         return {key: _value(child) for key, child in node["dict"]}
     if "list" in node:
         return [_value(child) for child in node["list"]]
+    if "variable" in node:
+        return Mutable(_value(node["start"]), tuple(map(_value, node["options"])))
     return _domain(node)
 
 

@@ -13,8 +13,8 @@ from tunesmith.space import describe as description
 from tunesmith.space.compute import Computation, unchanged_globals
 from tunesmith.space.domains import Domain, Require
 from tunesmith.space.match import match
-from tunesmith.space.nodes import Branch, Computed, Leaf, fresh, show
-from tunesmith.space.parse import Group, parse_tree, split_constraints
+from tunesmith.space.nodes import Branch, Computed, Leaf, Variable, fresh, show
+from tunesmith.space.parse import Group, parse_tree, split_constraints, variables
 
 __all__ = ["Space"]
 
@@ -29,6 +29,7 @@ class Space:
     Attributes:
         config: the user's config as given.
         parameters: name -> domain of all that can be drawn, walked through or computed; those of options that may not be taken included.
+        variables: name -> constant that a scheduler may change.
         constraints: what configurations have to satisfy.
         computes: whether functions of the user's compute some of them (``sample_from``).
 
@@ -53,10 +54,17 @@ class Space:
         self.root = root if isinstance(root, Branch) else Branch((), entries, {k: parse_tree(v, (k,), str(k)) for k, v in entries.items()})
         self.group = Group.of(self.root)
         self.nodes: dict[str, Leaf] = {}
-        for node in self.group.every():
-            other = self.nodes.setdefault(node.name, node)
+        self.variables: dict[str, Variable] = {}
+        named: dict[str, Leaf | Variable] = {}
+        members: tuple[Leaf | Variable, ...] = (*self.group.every(), *variables(self.root))
+        for node in members:
+            other = named.setdefault(node.name, node)
             if other is not node:
                 raise SpaceError(f"{show(node.keys)}: has the same flat name, {node.name!r}, as {show(other.keys)}; rename one.")
+            if isinstance(node, Variable):
+                self.variables[node.name] = node
+            else:
+                self.nodes[node.name] = node
         self.parameters: dict[str, Domain] = {name: node.domain for name, node in self.nodes.items()}
         self.computes = False
         for node in self.nodes.values():
@@ -259,7 +267,7 @@ class Space:
             raise
         nodes = self.nodes
         for name in values:
-            if name not in nodes:
+            if name not in nodes and name not in self.variables:
                 _overlay(config, name, fresh(values[name]))
         return config
 
@@ -277,8 +285,8 @@ class Space:
         return match(self.root, config, strict)
 
     def labels(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What was drawn, for people and tables: flat path in the resolved config -> scalar, or a text for what is none."""
-        return description.labels(self.root, values, self.nodes)
+        """What was drawn, or may be changed, for people and tables: flat path in the resolved config -> scalar, or a text."""
+        return description.labels(self.root, values, {*self.nodes, *self.variables})
 
     def describe(self, redact: Callable[[str, Any], bool] | None = None) -> dict[str, Any]:
         """The space as JSON, from which :func:`config_from_description` shows configs without unpickling anything.

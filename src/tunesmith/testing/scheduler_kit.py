@@ -5,7 +5,8 @@
             return MyScheduler(metric=metric, mode=mode)
 
 Each test runs whole experiments in a :class:`~tunesmith.testing.world.World`, checks the controller's invariants after each event, and
-shows the scheduler read-only views that have what :class:`~tunesmith.core.ports.TrialView` promises and nothing else.
+shows the scheduler read-only views that have what :class:`~tunesmith.core.ports.TrialView` promises and nothing else. Those of
+:class:`~tunesmith.testing.scheduler_runs.SchedulerRuns` go through the shell: in virtual time, and in real runs.
 """
 
 from __future__ import annotations
@@ -21,17 +22,16 @@ from tunesmith.core import events as ev
 from tunesmith.core.controller import Runnable
 from tunesmith.core.invariants import check
 from tunesmith.core.ports import Record, TrialView
-from tunesmith.core.rng import stream
 from tunesmith.core.settings import Settings
 from tunesmith.schedulers.base import Scheduler, SchedulerCapabilities
 from tunesmith.testing.loop import Loop
+from tunesmith.testing.scheduler_runs import METRIC, SchedulerRuns, loss
 from tunesmith.testing.world import Fates, World
 
 __all__ = ["SchedulerKit"]
 
 _VIEW = ("number", "status", "values", "iteration", "metrics", "attempt", "checkpoint", "resources")
 _FAILURES = {"user_error": 0.04, "worker_lost": 0.04, "oom_ram": 0.02, "infeasible": 0.02}
-METRIC = "loss"
 
 
 class _View:
@@ -98,6 +98,9 @@ class _Guarded:
     def on_trial_reopen(self, trial: TrialView) -> None:
         self.inner.on_trial_reopen(_View(trial))
 
+    def on_exploit_end(self, trial: TrialView, source: int, done: bool) -> None:
+        self.inner.on_exploit_end(_View(trial), source, done)
+
     def on_search_end(self) -> Any:
         return self.inner.on_search_end()
 
@@ -111,13 +114,7 @@ class _Guarded:
         return self.inner.state()
 
 
-def loss(values: Mapping[str, Any], iteration: int) -> dict[str, Any]:
-    """Falls with the iterations; where to depends on ``x``, and curves cross."""
-    x = values.get("x", 0.5)
-    return {METRIC: x + (1.5 - x) / iteration + 0.1 * stream(0, "noise", iteration + round(1e6 * x)).random()}
-
-
-class SchedulerKit:
+class SchedulerKit(SchedulerRuns):
     """Tests that every scheduler passes.
 
     Attributes:

@@ -93,7 +93,7 @@ def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
         st.builds(ev.AttemptEnded, trial, attempt, text, st.none() | errors, at),
         _reopened(trial),
         st.builds(ev.TimerFired, text, at),
-        st.builds(ev.CapacityChanged, amounts, st.none() | _counts, at, cards),
+        st.builds(ev.CapacityChanged, amounts, st.none() | _counts, at, cards, st.none() | _counts),
         st.builds(ev.UserAction, st.sampled_from(["stop", "pause", "resume"]), trial, at),
         st.builds(ev.StopRequested, text, st.booleans(), at),
     )

@@ -24,6 +24,8 @@ from tunesmith.core import commands as cmd
 from tunesmith.core import events as ev
 from tunesmith.core.policy import FAILURES
 from tunesmith.core.rng import stream
+from tunesmith.schedulers.base import Exploration, Mutated
+from tunesmith.space import Space, uniform
 
 __all__ = ["Fates", "World", "falling_loss", "nudge"]
 
@@ -37,9 +39,9 @@ def falling_loss(values: Mapping[str, Any], iteration: int) -> dict[str, Any]:
     return {"loss": values.get("x", 0.5) + 1.0 / iteration}
 
 
-def nudge(values: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+def nudge(exploration: Exploration) -> dict[str, Any]:
     """The usual exploration: ``x`` becomes a little smaller."""
-    return {**values, "x": values.get("x", 0.5) * 0.8}
+    return {**exploration.values, "x": exploration.values.get("x", 0.5) * 0.8}
 
 
 @dataclass(slots=True)
@@ -115,7 +117,8 @@ class World:
         done: the number of reports after which each trial has ended by itself.
         shrunk: the capacity has been smaller at some time.
         quiet: no more mischief.
-        explore: answers ``Explore``: (source values, data) -> new values; a scheduler's own method where it has one.
+        explore: answers ``Explore``; a scheduler's own method where it has one.
+        space: what the values are drawn from.
     """
 
     def __init__(
@@ -141,7 +144,8 @@ class World:
         self.timers: dict[str, float] = {}
         self.failed: Counter[int] = Counter()
         self.quiet = self.shrunk = False
-        self.explore: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] = nudge
+        self.explore: Callable[[Exploration], Mutated | Mapping[str, Any]] = nudge
+        self.space = Space.parse({"x": uniform(0.0, 1.0)})
         self._heap: list[tuple[float, int, ev.Event, _Attempt | None]] = []
         self._count = 0
         self._searched = 0.0
@@ -240,8 +244,8 @@ class World:
                 self._launch(command)
             case cmd.SetTimer(timer, at):
                 self._set_timer(timer, at)
-            case cmd.Explore(trial, _, values, data):
-                self.send(ev.Explored(trial, self.explore(dict(values), data)), self._delay())
+            case cmd.Explore():
+                self._explore(command)
             case cmd.DeleteCheckpoint(checkpoint):
                 assert checkpoint not in self.deleted, f"{checkpoint} is deleted twice"
                 self.deleted.add(checkpoint)
@@ -251,6 +255,14 @@ class World:
                 attempt = self._attempts.get((command.trial, command.attempt))
                 if attempt is not None and not attempt.over:
                     self._tell(attempt, command)
+
+    def _explore(self, command: cmd.Explore) -> None:
+        asked = Exploration(
+            command.trial, command.source, command.number, dict(command.values), command.data, self.space, self.seed
+        )  # fmt: skip
+        answer = self.explore(asked)
+        mutated = answer if isinstance(answer, Mutated) else Mutated(dict(answer))
+        self.send(ev.Explored(command.trial, mutated.values, exploit=command.number, changes=mutated.changes), self._delay())
 
     def _suggest(self, n: int, first: int) -> None:
         for number in range(first, first + n):  # a searcher answers in order

@@ -14,6 +14,7 @@ from typing import Any
 from tunesmith.checkpoints.checkpoint import SIDECAR_FILE, read_dict, read_json, write_dict, write_json
 from tunesmith.checkpoints.room import DiskLow
 from tunesmith.errors import SpecError, TrialStopped, UserCodeError
+from tunesmith.resources import PlacementGroupFactory
 from tunesmith.trainable import session as session_module
 from tunesmith.trainable.metrics import Counters, filled
 from tunesmith.trainable.worker import Session
@@ -96,6 +97,13 @@ class Trainable:
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Become a fresh trial with ``new_config``, without a new set-up; True if that was done. For ``reuse_actors``."""
         return False
+
+    def update_resources(self, new_resources: PlacementGroupFactory) -> None:
+        """Called at the beginning of each attempt with what it takes, before a checkpoint is loaded: schedulers may change that meanwhile.
+
+        Args:
+            new_resources: ``head_cpus`` are its CPUs, ``required_resources`` all of it; the same as in :attr:`trial_resources`.
+        """
 
     def cleanup(self) -> None:
         """Release what ``setup`` took. Called once, at the end."""
@@ -185,7 +193,7 @@ class Trainable:
 
 
 def run_class(make: Callable[..., Trainable], session: Session, idle: Trainable | None, frequency: int, at_end: bool) -> Trainable:
-    """One attempt: set up (or reset the ``idle`` instance), restore, then step and report until it is over.
+    """One attempt: set up (or reset the ``idle`` instance), tell it what it takes, restore, then step and report until it is over.
 
     Returns:
         the instance, for the next attempt; ``session.ended`` says how it went. It has not been stopped.
@@ -195,6 +203,7 @@ def run_class(make: Callable[..., Trainable], session: Session, idle: Trainable 
     """
     trainable = _ready(make, session, idle)
     try:
+        trainable.update_resources(PlacementGroupFactory([session.assignment.resources]))
         if session.checkpoint is not None:
             session.checkpoint_read = True
             _read_state(trainable, session.checkpoint.path, session.notes())
