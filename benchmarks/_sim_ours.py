@@ -34,9 +34,10 @@ OURS: dict[str, Callable[[], Scheduler]] = {
     "cut at 9": lambda: tune.schedulers.FixedCutScheduler(cut_at=9, keep=9, group=81, **_UP_TO_TOP),
     "successive halving": lambda: tune.schedulers.SuccessiveHalvingScheduler(**_RUNGS),
     "HyperBand": lambda: tune.schedulers.HyperBandScheduler(**_RUNGS),
+    "HyperBand (BOHB's order)": lambda: tune.schedulers.HyperBandForBOHB(**_RUNGS),
     "ASHA (stop)": lambda: tune.schedulers.ASHAScheduler(**_RUNGS),
     "ASHA (promote)": lambda: tune.schedulers.ASHAScheduler(form="promote", **_RUNGS),
-    "ASHA (3 brackets)": lambda: tune.schedulers.ASHAScheduler(brackets=3, **_RUNGS),
+    "ASHA (5 brackets)": lambda: tune.schedulers.ASHAScheduler(brackets=5, **_RUNGS),
     "PASHA": lambda: tune.schedulers.PASHAScheduler(**_RUNGS),
     "median": lambda: tune.schedulers.MedianStoppingRule(time_attr="training_iteration", grace_period=1),
 }

@@ -134,8 +134,11 @@ class SyneTune(Peer):
         self.trial = Trial
         self.trials: list[Any] = []
         self._config: dict[str, Any] = {}
+        self._closed = False
+        self._in_vain = 0
 
     def choose(self) -> int | None:
+        self._in_vain += self._closed
         suggestion = self.scheduler.suggest(*self._arguments())
         if suggestion.spawn_new_trial_id:
             self._config = suggestion.config
@@ -146,7 +149,8 @@ class SyneTune(Peer):
         return number
 
     def _arguments(self) -> tuple[int, ...]:
-        return (len(self.trials),)
+        """Which number a new trial would have; once no more are drawn each answer that is a new one is passed over."""
+        return (len(self.trials) + self._in_vain,)
 
     def add(self, trial: int) -> None:
         self.trials.append(self.trial(trial, self._config, datetime(2020, 1, 1, tzinfo=UTC)))
@@ -157,6 +161,9 @@ class SyneTune(Peer):
 
     def over(self, trial: int, iteration: int, loss: float) -> None:
         self.scheduler.on_trial_complete(self.trials[trial], {TIME: iteration, LOSS: loss})
+
+    def closed(self) -> None:
+        self._closed = True
 
 
 class NewSyneTune(SyneTune):

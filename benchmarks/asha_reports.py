@@ -1,8 +1,8 @@
 """What a report costs with ASHA deciding on it, and whether that stays flat up to a million reports, a quarter of a million trials.
 
-Once the scheduler alone is shown them, once a bare loop has the controller handle them, in both forms: 8 slots, up to 100 reports a trial, of
-which most are stopped (or paused, and held warm) at the first. Suggesting, starting and ending trials is in the figures, and so is making
-the events.
+Once the scheduler alone is shown them, once a bare loop has the controller handle them, in both forms: 8 slots, up to 100 reports a trial,
+of which most are stopped (or paused, and held warm) at the first. Suggesting, starting and ending trials is in the figures, and so is
+making the events.
 """
 
 from __future__ import annotations

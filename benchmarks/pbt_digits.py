@@ -1,15 +1,15 @@
 """PBT and PB2 on real networks against random search with the same budget: so many networks, each trained for so many epochs.
 
-A small multi-layer perceptron (64 - 32 - 10, plain numpy, stochastic gradient descent with momentum) learns scikit-learn's digits, shifted
-by up to a pixel and with noise on them, anew each time: so the noise of the steps never dies out by itself, and the learning rate has to fall for
-the last gains. Learning rate, momentum and weight decay are searched. Random search trains 12 networks for 30 epochs with constant values; PBT
-the same 12 with the same first values, and every 3 epochs the worst quarter copies the best one and changes its values; all with default
-settings. What counts is the validation loss of the network that is best in the end; its loss and accuracy on test images, by which nobody has
-chosen anything, are shown beside.
+A small multi-layer perceptron (64 - 32 - 10, plain numpy, stochastic gradient descent with momentum) learns scikit-learn's digits,
+shifted by up to a pixel and with noise on them, anew each time: so the noise of the steps never dies out by itself, and the learning rate
+has to fall for the last gains. Learning rate, momentum and weight decay are searched. Random search trains 12 networks for 30 epochs with
+constant values; PBT the same 12 with the same first values, and every 3 epochs the worst quarter copies the best one and changes its
+values; all with default settings. What counts is the validation loss of the network that is best in the end; its loss and accuracy on
+test images, by which nobody has chosen anything, are shown beside.
 
-Trials run in virtual time (``simulate``): scheduler and core are the real ones, and the networks are really trained, one after the other. An
-epoch takes a second on a worker of its own; after 30 seconds all is over, so a network that goes on from an older checkpoint does not get
-more epochs for it.
+Trials run in virtual time (``simulate``): scheduler and core are the real ones, and the networks are really trained, one after the other.
+An epoch takes a second on a worker of its own; after 30 seconds all is over, so a network that goes on from an older checkpoint does not
+get more epochs for it.
 
     python benchmarks/pbt_digits.py [--seeds 20] [--population 12] [--epochs 30]
 """
@@ -123,10 +123,11 @@ def judged(weights: list[Array], part: Part) -> tuple[float, float]:
 
 
 def play(case: str, seed: int, population: int, epochs: int) -> dict[str, float]:
-    """The last result of the network that is best after its last epoch. Equal seeds: the same networks and first values in all cases."""
+    """The last result of the network that is best in the end. Equal seeds: the same networks and first values in all cases."""
     config = {**SPACE, "network": randint(0, 1_000_000)}
     options: dict[str, Any] = {"num_samples": population, "workers": population, "metric": "loss", "mode": "min"}
-    sim = simulate(epoch, config=config, scheduler=CASES[case](), max_t=epochs, time_budget_s=epochs + 0.5, seed=seed, **options)
+    # told half a second before the end, trials end with the report that they are on their way to
+    sim = simulate(epoch, config=config, scheduler=CASES[case](), max_t=epochs, time_budget_s=epochs - 0.5, seed=seed, **options)
     assert sim.work_s <= population * epochs
     return min((trial.last_result for trial in sim.trials), key=lambda result: result["loss"])
 

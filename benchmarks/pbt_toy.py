@@ -4,7 +4,7 @@ Two workers climb a surrogate ``1.2 - h0 * theta0 ** 2 - h1 * theta1 ** 2`` of w
 begin at theta = (0.9, 0.9) with h = (1, 0) and (0, 1). Whoever keeps its h gets to 0.39; the optimum is 1.2. Every 4 of 200 steps PBT may
 copy the better worker, weights and h, and change h. Q is told with noise of 1e-9: the two are mirror images at first, as no real ones are.
 
-    python benchmarks/pbt_toy.py [--seeds 100]
+    python benchmarks/pbt_toy.py [--seeds 50]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tunesmith.search import BasicVariantGenerator
 from tunesmith.simulation import simulate
 from tunesmith.space import uniform
 
-RATE, STEPS, INTERVAL, TARGET = 0.02, 200, 4, 1.19
+RATE, STEPS, INTERVAL, TARGET = 0.03, 200, 4, 1.19
 RANGE = {"h0": uniform(0, 1), "h1": uniform(0, 1)}
 EVERY: dict[str, Any] = {"time_attr": "training_iteration", "perturbation_interval": INTERVAL, "quantile_fraction": 0.5}
 STILL: dict[str, Any] = {"resample_probability": 0, "perturbation_factors": (1,)}
@@ -61,7 +61,7 @@ def play(case: str, seed: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The toy problem of the PBT paper.")
-    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=50)
     seeds = parser.parse_args().seeds
     print(f"Q of the better of two workers after {STEPS} steps, {seeds} seeds; the optimum is 1.2")
     for case in CASES:

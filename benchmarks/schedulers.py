@@ -56,10 +56,14 @@ BESIDE = {
     "successive halving": ("Optuna successive halving",),
     "ASHA (stop)": ("Ray ASHA", "Optuna successive halving", "Syne Tune ASHA (stop)", "Syne Tune 0.16 ASHA (stop)"),
     "ASHA (promote)": ("Syne Tune ASHA (promote)",),
-    "PASHA": ("Syne Tune PASHA",),
+    "ASHA (5 brackets)": ("Optuna Hyperband",),
     "HyperBand": ("Ray HyperBand", "Optuna Hyperband", "Syne Tune HyperBand"),
+    "HyperBand (BOHB's order)": ("Syne Tune HyperBand",),
     "median": ("Ray median", "Optuna median", "Syne Tune median"),
 }
+BESIDE_FIXED = {"ASHA (stop)": ("Ray ASHA",), "ASHA (promote)": ("Syne Tune ASHA (promote)",), "PASHA": ("Syne Tune PASHA",)}
+"""Peers of the same name, or with the same idea; and those that are compared with a fixed number of samples."""
+
 ENOUGH = 0.25
 """Searches that have reached the quality go on until this share of random search's time is over, for the regret, and no longer."""
 
@@ -213,19 +217,27 @@ def line(task: Task, name: str, runs: dict[int, Run]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def fixed(task: Task, only: str) -> list[str]:
+def fixed(task: Task, peers: dict[str, tuple[str, str]], wanted: Sequence[str]) -> list[Row]:
     """With as many samples as random search: when each is over, and what it has then."""
-    lines = []
+    print("\n| search, as many samples as random search | over after / its time | regret then | as good as random search |")
+    print("|---|---|---|---|")
     limits = {"workers": task.workers, "samples": max(128, SAMPLES * task.workers)}
-    for name in OURS:
-        if only not in name and name not in CUTS:
-            continue
-        runs = play(task, name, dict.fromkeys(task.random, limits))
-        over = mean([run.seconds / task.horizon(seed) for seed, run in runs.items()])
+    ends: dict[str, dict[int, float]] = {}
+    for name in [*wanted, *(peer for ours in wanted for peer in BESIDE_FIXED.get(ours, ()) if peer in peers)]:
+        runs = play(task, name, dict.fromkeys(task.random, limits), peers[name][0] if name in peers else sys.executable)
+        ends[name] = {seed: run.seconds / task.horizon(seed) for seed, run in runs.items()}
         left = statistics.median(run.best[-1][1] - task.best for run in runs.values())
         same = sum(run.best[-1][1] <= task.quality(seed) for seed, run in runs.items())
-        lines.append(f"| {name} | {show(over)} | {left:.4f} | {same}/{len(runs)} |")
-    return lines
+        print(f"| {name} | {show(mean([*ends[name].values()]))} | {left:.4f} | {same}/{len(runs)} |", flush=True)
+    rows = []
+    for name in wanted:
+        for peer in (peer for peer in BESIDE_FIXED.get(name, ()) if peer in ends):
+            ratio = mean([ends[name][seed] / end for seed, end in ends[peer].items()])
+            print(f"{name} is over after {show(ratio)} of the time of {peer} ({peers[peer][1]})")
+            what = f"{task.name}, {task.workers} workers: {name}, over after this share of random search's time, with as many samples"
+            beside = f"{peer}, {peers[peer][1]}, paired [{1 / ratio[2]:.2f}, {1 / ratio[1]:.2f}]"
+            rows.append(Row(what, mean([*ends[name].values()])[0], None, "lower", beside, mean([*ends[peer].values()])[0]))
+    return rows
 
 
 def compare(task: Task, peers: dict[str, tuple[str, str]], only: str) -> list[Row]:
@@ -258,10 +270,7 @@ def compare(task: Task, peers: dict[str, tuple[str, str]], only: str) -> list[Ro
             if name not in CUTS:
                 ratio = paired(task, runs[name], runs[cut])
                 print(f"| {name} | {cut} | {show(ratio)}{' more than 5 % behind' if ratio[0] > 1.05 else ''} |")
-    print("\n| search, as many samples as random search | over after / its time | regret then | as good as random search |")
-    print("|---|---|---|---|")
-    print("\n".join(fixed(task, only)), flush=True)
-    return rows
+    return rows + fixed(task, peers, wanted)
 
 
 def publish(rows: list[Row]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from tunesmith.errors import SpecError, StorageFull
 from tunesmith.hints import did_you_mean
 
-__all__ = ["JOURNAL", "check_name", "choose_directory", "default_name", "storage_root"]
+__all__ = ["JOURNAL", "check_name", "choose_directory", "default_name", "storage_root", "text_of"]
 
 JOURNAL = "experiment.db"
 """Its presence makes a directory an experiment's."""
@@ -118,6 +118,16 @@ def experiments_in(root: str) -> list[str]:
         return sorted(entry.name for entry in os.scandir(root) if os.path.isfile(os.path.join(entry.path, JOURNAL)))
     except OSError:
         return []
+
+
+def text_of(path: str) -> str:
+    """What is in a file that a user names; "~" is the home.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(os.path.expanduser(path), encoding="utf-8") as file:
+        return file.read()
 
 
 def _claim(path: str, *, take_empty: bool, again: bool) -> bool:

@@ -141,8 +141,8 @@ class World:
             case cmd.Save(trial, attempt):
                 iteration = self.at_report[trial, attempt]
                 self.send(ev.CheckpointSaved(trial, attempt, iteration, f"{trial}/asked_{attempt}_{iteration}"), 0.3)
-            case cmd.Explore(trial, _, values):
-                self.send(ev.Explored(trial, {"lr": values.get("lr", 0.1) * 1.2}), 0.1)
+            case cmd.Explore(trial, _, values, number=number):
+                self.send(ev.Explored(trial, {"lr": values.get("lr", 0.1) * 1.2}, exploit=number), 0.1)
             case cmd.SetTimer(timer, None):
                 self.timers.pop(timer, None)
             case cmd.SetTimer(timer, at):

@@ -11,6 +11,7 @@ from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
 from tunesmith.errors import SpecError
 from tunesmith.resources import PlacementGroupFactory
+from tunesmith.resume import reopening
 from tunesmith.schedulers.base import Scheduler
 
 BIG = {"cpu": 2.0}
@@ -291,6 +292,32 @@ def test_a_resume_keeps_the_size(script: Any, told: Any) -> None:
     one.started(0)
     commands = one.resume(resources={"cpu": 1.0})
     assert next(command.resources for command in commands if isinstance(command, cmd.Launch) and command.trial == 0) == BIG
+
+
+def test_those_that_ran_go_on_first(script: Any, told: Any) -> None:
+    """Before one with a smaller number that waited for more than there was: it will have it when it would have had it."""
+    one = script(told({(0, 1): told.resize({"cpu": 3}, "grows")}), {"cpu": 3.0}, num_samples=3, can_save=True)
+    one.begin(3)
+    one.report(0, "0/a")
+    one.end(0, "stopped")
+    commands = one.resume()
+    assert [command.trial for command in commands if isinstance(command, cmd.Launch)] == [1, 2]
+    assert list(one.state.lost) == []
+
+
+@pytest.mark.parametrize("default", [None, {"cpu": 1.0}])
+def test_taken_up_after_its_end_it_begins_with_what_it_took_at_first(default: Any, script: Any, told: Any) -> None:
+    one = grown(script, told)
+    one.report(0, "0/a")
+    one.end(0, "stopped")
+    one.started(0)
+    trial = one.trial(0)
+    one.end(0)
+    assert trial.resources == BIG
+    event = reopening(trial, "criterion", default=default)
+    assert event.resources == (None if default else {"cpu": 1.0})
+    one.feed(event)
+    assert (one.trial(0).resources, one.trial(0).first) == ({"cpu": 1.0}, None)
 
 
 # -- a machine that becomes smaller --------------------------------------------------------------------------------------

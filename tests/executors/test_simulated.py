@@ -387,7 +387,7 @@ def _reports_before_it_is_lost(seed: int) -> bool:
     return any(kind == "Reported" for _, kind in rig.story())
 
 
-def test_repeated_messages_come_again_alone_and_change_nothing_here() -> None:
+def test_repeated_messages_come_again_and_change_nothing_here() -> None:
     rig, plain = Rig(faults=Faults(repeated_messages=1.0), seed=3), Rig()
     for one in (rig, plain):
         one.launch()

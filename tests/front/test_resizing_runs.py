@@ -12,7 +12,9 @@ import pytest
 import tunesmith as tune
 from tunesmith.core.events import AttemptStarted, Reported
 from tunesmith.errors import SpecError
+from tunesmith.executors import LocalExecutor
 from tunesmith.journal import JOURNAL_FILE, open_reader
+from tunesmith.testing.gpus import FakeNvml
 
 Go = Callable[..., tune.ExperimentAnalysis]
 MOST = 400
@@ -25,15 +27,25 @@ def size() -> dict[str, float]:
     return {"cpus": held["cpu"], "threads": float(os.environ["OMP_NUM_THREADS"]), "attempt_pid": os.getpid()}
 
 
+def meet(config: dict[str, Any], first: bool) -> None:
+    """The two trials wait here for each other, once: so that neither is over before the other has its share."""
+    met = Path(config["folder"], "met")
+    if not met.exists():
+        with open(Path(config["folder"], "meet"), "rb" if first else "wb"):
+            met.touch()
+
+
 def grows(config: dict[str, Any]) -> None:
-    """Trial 0 ends once it has its share; trial 1 goes on until it has everything."""
+    """Trial 0 ends once both have their shares; trial 1 goes on until it has everything."""
     before = tune.get_checkpoint()
     step = before.to_dict()["step"] if before is not None else 0
-    wanted = config["until"]
-    while step < MOST:
+    saves = config.get("saves", True)
+    while step < (MOST if saves else 5):
         step += 1
-        tune.report({"step": step, **size()}, checkpoint={"step": step} if config.get("saves", True) else None)
-        if size()["cpus"] >= wanted or (not config.get("saves", True) and step >= 5):
+        tune.report({"step": step, **size()}, checkpoint={"step": step} if saves else None)
+        if size()["cpus"] == 2:
+            meet(config, first=config["until"] == 2)
+        if size()["cpus"] >= config["until"]:
             break
     if config.get("fails"):
         raise ValueError("so it goes")
@@ -52,6 +64,8 @@ class Grows(tune.Trainable):
     def step(self) -> dict[str, Any]:
         self.steps += 1
         assert self.given == [self.trial_resources["cpu"]]
+        if self.given == [2]:
+            meet(self.config, first=self.config["until"] == 2)
         done = self.steps >= MOST or self.trial_resources["cpu"] >= self.config["until"]
         return {"step": self.steps, **size(), "done": done}
 
@@ -64,14 +78,16 @@ class Grows(tune.Trainable):
 
 
 @pytest.fixture
-def local(go: Go, monkeypatch: pytest.MonkeyPatch) -> Go:
+def local(go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
     """A run on a machine of four CPUs, with equal shares."""
     monkeypatch.setenv("TUNESMITH_NUM_CPUS", "4")
+    os.mkfifo(tmp_path / "meet")
 
     def run(trainable: Any, **arguments: Any) -> tune.ExperimentAnalysis:
         scheduler = tune.ResourceChangingScheduler()
         given = {"name": "x", "executor": "local", "scheduler": scheduler, "metric": "step", "mode": "max", **arguments}
-        return go(trainable, config={"until": tune.grid_search([2, 4]), **given.pop("config", {})}, **given)
+        config = {"until": tune.grid_search([2, 4]), "folder": str(tmp_path), **given.pop("config", {})}
+        return go(trainable, config=config, **given)
 
     return run
 
@@ -101,6 +117,33 @@ def test_cpus_grow_as_others_end_and_nothing_is_lost(trainable: Any, local: Go, 
         assert trial.num_failures == 0
         assert trial.last_result["step"] == len(iterations)  # its own count went along
         assert trial.attempt == len(sizes) - 1
+
+
+def on_cards(config: dict[str, Any]) -> None:
+    before = tune.get_checkpoint()
+    step = before.to_dict()["step"] if before is not None else 0
+    held = tune.get_context().get_trial_resources() or {}
+    while step < MOST:
+        step += 1
+        tune.report(step=step, gpus=held["gpu"], visible=os.environ["CUDA_VISIBLE_DEVICES"], checkpoint={"step": step})
+        if held["gpu"] == 1:
+            meet(config, first=config["until"] == 1)
+        if held["gpu"] >= config["until"]:
+            return
+
+
+def test_from_a_part_of_a_card_to_whole_ones(local: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt sees the cards that it was given, and none is given to two at a time."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    config = {"until": tune.grid_search([1, 2])}
+    analysis = local(on_cards, config=config, resources_per_trial={"cpu": 1, "gpu": 0.5}, executor=LocalExecutor(nvml=FakeNvml(2)))
+    assert [trial.resources["gpu"] for trial in analysis.trials] == [1.0, 2.0]
+    with open_reader(tmp_path / "x" / JOURNAL_FILE) as reader:
+        reports = [record.event for record in reader.read() if isinstance(record.event, Reported)]
+    seen = {(event.trial, event.metrics["gpus"]): str(event.metrics["visible"]) for event in reports}
+    assert (seen[0, 0.5], seen[1, 0.5], seen[1, 2.0]) == ("0", "0", "0,1")
+    assert {seen[0, 1.0], seen[1, 1.0]} == {"0", "1"}
+    assert [event.iteration for event in reports if event.trial == 1] == list(range(1, analysis.trials[1].iteration + 1))
 
 
 def test_what_is_said(local: Go, capsys: pytest.CaptureFixture[str]) -> None:

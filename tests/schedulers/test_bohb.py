@@ -26,8 +26,6 @@ class TestABand(SchedulerKit):
 class TestUnfilled(SchedulerKit):
     """Twelve trials for the 81 places of the first bracket."""
 
-    reports = (1, 90)
-
     def make(self, metric: str, mode: str) -> Scheduler:
         return HyperBandForBOHB(metric=metric, mode=mode)
 

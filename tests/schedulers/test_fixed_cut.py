@@ -126,6 +126,17 @@ def test_more_may_be_drawn_even_when_all_present_ones_wait() -> None:
     assert done(scheduler.on_search_end()) == [("stop", 0), ("stop", 2)]
 
 
+def test_when_more_are_drawn_after_all_the_cut_waits_for_their_end() -> None:
+    """A resume has raised the number of trials."""
+    scheduler = begun(2)
+    scheduler.on_search_end()
+    tell(scheduler, 0, 2, 0.4)
+    add(scheduler, 2)
+    assert done(tell(scheduler, 2, 2, 0.2)) == [("pause", None)]
+    assert done(tell(scheduler, 1, 2, 0.3)) == [("pause", None)]
+    assert done(scheduler.on_search_end()) == [("stop", 1), ("stop", 0)]
+
+
 def test_the_end_of_a_member_may_bring_the_cut() -> None:
     scheduler = begun(4, keep=2)
     scheduler.on_search_end()
@@ -213,6 +224,7 @@ def test_who_comes_after_the_cut_must_be_among_the_best() -> None:
     assert late == scheduler.stop("0.25 at training_iteration 2 is 2nd of 4; only the best goes on", 3)
     assert tell(scheduler, 4, 2, 0.1) == "CONTINUE"
     assert tell(scheduler, 4, 3, 0.9) == "CONTINUE"
+    assert tell(scheduler, 1, 3, 0.9) == "CONTINUE", "whoever has come through stays, whoever comes later"
 
 
 def test_groups_are_cut_each_for_itself() -> None:

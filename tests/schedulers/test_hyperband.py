@@ -67,13 +67,6 @@ class TestWinnersGoOn(Kit):
         return HyperBandScheduler(metric=metric, mode=mode, max_t=8, reduction_factor=2, stop_last_trials=False)
 
 
-class TestByTheDefaults(Kit):
-    reports = (1, 90)
-
-    def make(self, metric: str, mode: str) -> Scheduler:
-        return HyperBandScheduler(metric=metric, mode=mode)
-
-
 # -- sessions ------------------------------------------------------------------------------------------------------------
 
 

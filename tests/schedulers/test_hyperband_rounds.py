@@ -108,6 +108,7 @@ def test_the_last_one_there_decides_the_round() -> None:
     assert stage.done("continue") == {3: "0.2 at t 1 is 2nd of 4; the best 2 go on to 2, down to 0.2 (bracket 0)"}
     assert list(stage.done("launch")) == [1]
     assert sorted(stage.running) == [1, 3]
+    assert not stage.controller.scheduler._brackets[0].promoted, "nobody is left to be resumed"
 
 
 def test_the_reasons_of_pauses_and_of_the_end() -> None:
@@ -377,6 +378,28 @@ def test_of_two_brackets_that_nearer_to_its_end_comes_first() -> None:
     scheduler.on_trial_end(view(5), "finished")
     waiting = Waiting([0, 1, 4])
     assert [chosen(scheduler, waiting) for _ in range(3)] == [4, 0, 1]
+
+
+def test_a_promoted_one_that_ends_before_it_is_resumed_is_forgotten() -> None:
+    scheduler: Any = started(Four(), 4)
+    play(scheduler, range(4), 1)
+    for number in (0, 1):
+        assert scheduler._queue
+        scheduler.on_trial_end(view(number), "stopped")
+    assert (scheduler._queue, scheduler._resting) == ([], 0)
+
+
+def test_a_later_end_keeps_the_order_and_begins_a_new_band() -> None:
+    class Two(Four):
+        def plans(self) -> list[Plan]:
+            return [Plan(4, (1, self.max_t)), Plan(2, (1, self.max_t))]
+
+    scheduler: Any = started(Two(), 4)
+    play(scheduler, range(4), 1)
+    scheduler.change({"max_t": 16})
+    assert [chosen(scheduler, Waiting([0, 1])), chosen(scheduler, Waiting([1]))] == [0, 1]
+    scheduler.on_trial_add(view(4))
+    assert (scheduler._queue, scheduler._brackets[1].places) == ([], 4)
 
 
 def test_a_promoted_one_that_does_not_fit_keeps_nobody_waiting() -> None:

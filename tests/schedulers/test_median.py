@@ -227,8 +227,8 @@ def test_losers_that_are_paused_go_on_last_and_for_good() -> None:
     rule.on_search_end()
     assert rule.choose(Wait([], [1, 2])).number == 1
     assert rule.choose(Wait([], [2], fits=False)) is None
-    assert tell(rule, 1, 2, 9.0) == "CONTINUE", "it is not judged again"
-    assert tell(rule, 0, 2, 0.1) == "CONTINUE"
+    assert tell(rule, 1, 5, 9.0) == "CONTINUE", "it is not judged again"
+    assert "(2nd of 2)" in tell(rule, 4, 5, 0.2).reason, "nor does it count beyond where it was paused"
     rule.on_trial_add(View(5))
     assert rule.choose(Wait([], [2])) is None, "more are drawn"
 
@@ -400,3 +400,12 @@ def test_a_timeline_of_successive_whole_numbers_takes_a_piece_a_report() -> None
             timeline.arrive(time, float(trial))
     assert sum(len(values) for row in timeline._pieces.values() for values in row.values()) == 3 * 99
     assert list(timeline._newest) == [100]
+
+
+def test_by_the_clock_a_stretch_takes_a_handful_of_pieces() -> None:
+    """Of some 2,600 cells between the two times."""
+    timeline = Timeline()
+    timeline.arrive(100.3, 0.5)
+    timeline.leave(100.3, 1000.9, 0.5)
+    assert sum(len(row) for row in timeline._pieces.values()) == 13
+    assert sum(len(ends) for ends in timeline._ends.values()) == 2

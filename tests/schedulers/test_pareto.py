@@ -13,18 +13,12 @@ from tunesmith.schedulers import nets, pareto
 from tunesmith.schedulers.pareto import ParetoRanking
 
 Point = tuple[float, ...]
-Steps = list[tuple[int, Point | None]]
 
 
-def points(size: int) -> st.SearchStrategy[Point]:
-    decimal = st.floats(-10, 10).map(lambda value: round(value, 3))
-    return st.tuples(*[st.one_of(st.integers(0, 4).map(float), decimal, st.sampled_from([math.inf, -math.inf]))] * size)
-
-
-steps = st.integers(1, 3).flatmap(
-    lambda size: st.lists(st.tuples(st.integers(0, 20), st.one_of(points(size), points(size), st.none())), min_size=1, max_size=30)
-)
-"""(trial, score): record it, if it is new; (trial, None): forget it, if it is known."""
+def point(rng: random.Random, size: int) -> Point:
+    """Few different numbers, so that some are equal, and now and then an infinite one."""
+    decimals = rng.randrange(2)
+    return tuple(rng.choice((math.inf, -math.inf)) if rng.random() < 0.05 else round(rng.uniform(0, 4), decimals) for _ in range(size))
 
 
 def dominates(one: Point, other: Point) -> bool:
@@ -63,37 +57,58 @@ def ranked(known: dict[int, Point]) -> list[int]:
     return order
 
 
-@given(steps, st.data())
-def test_it_is_the_order_worked_out_anew(steps: Steps, data: st.DataObject) -> None:
+@given(st.integers(0, 2**32), st.integers(1, 25), st.integers(1, 3))
+def test_it_is_the_order_worked_out_anew(seed: int, steps: int, size: int) -> None:
     """Asked now and then while scores come and go, so that what is kept of the order must be right."""
+    rng = random.Random(seed)
     ranking = ParetoRanking()
     known: dict[int, Point] = {}
-    for trial, score in steps:
-        if score is None and trial in known:
+    for _ in range(steps):
+        if known and rng.random() < 0.25:
+            trial = rng.choice(sorted(known))
             del known[trial]
             ranking.remove(trial)
-        elif score is not None and trial not in known:
-            known[trial] = score
-            ranking.add(trial, score)
+        elif (trial := rng.randrange(100)) not in known:
+            known[trial] = point(rng, size)
+            ranking.add(trial, known[trial])
         order = ranked(known)
-        asked = data.draw(st.integers(0, 2))
-        k = data.draw(st.integers(0, len(order)))
-        if asked == 1:
+        k = rng.randint(0, len(order))
+        if rng.random() < 0.5:
             assert ranking.best(k) == order[:k]
-        elif asked == 2 and order:
-            one = data.draw(st.sampled_from(order))
+        elif order:
+            one = rng.choice(order)
             first = min(order.index(trial) for trial in known if known[trial] == known[one])
             assert ranking.within(one, k) == (order.index(one) < k)
             assert ranking.within(one, k, ties=True) == (first < k)
             assert ranking.place(one) == order.index(one)
     assert ranking.best(99) == order
     assert len(ranking) == len(known)
-    assert all((trial in ranking) == (trial in known) for trial in range(21))
+    assert all((trial in ranking) == (trial in known) for trial in range(100))
 
 
-@given(st.lists(points(2), min_size=1, max_size=25), st.randoms(use_true_random=False))
-def test_the_order_depends_on_the_scores_alone(scores: list[Point], rng: random.Random) -> None:
+@given(st.integers(0, 2**32), st.integers(1, 30))
+def test_a_large_front_is_ordered_as_if_worked_out_anew(seed: int, steps: int) -> None:
+    """All on one front: newcomers find their place in an order of which the first part is known."""
+    rng = random.Random(seed)
+    ranking = ParetoRanking()
+    known: dict[int, Point] = {}
+    for trial in range(steps):
+        gain = rng.uniform(0.1, 0.9) if trial > 1 else float(trial)  # the ends first, or each new one would begin the order anew
+        known[trial] = (gain, -3 * gain**2)
+        ranking.add(trial, known[trial])
+        if trial > 4 and rng.random() < 0.2:
+            gone = rng.choice(sorted(known)[2:])
+            del known[gone]
+            ranking.remove(gone)
+        k = rng.randint(0, len(known))
+        assert ranking.best(k) == ranked(known)[:k]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 25))
+def test_the_order_depends_on_the_scores_alone(seed: int, count: int) -> None:
     """Not on the order in which they came, nor on those that came and went."""
+    rng = random.Random(seed)
+    scores = [point(rng, 2) for _ in range(count)]
     forwards, shuffled = ParetoRanking(), ParetoRanking()
     for trial, score in enumerate(scores):
         forwards.add(trial, score)

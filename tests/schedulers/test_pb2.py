@@ -330,6 +330,17 @@ def test_constraints_hold_and_the_model_is_still_asked() -> None:
     assert answer.changes["x"][2] == "model of 40 gains"
 
 
+def test_constraints_see_values_as_they_will_be() -> None:
+    scheduler = made({"n": [0, 20]})
+    scheduler.on_scored(trial(1), 0.0, 0.0)
+    for n in range(21):
+        scheduler.on_scored(trial(2 + n, n=n), 0.0, 0.0)
+        scheduler.on_scored(trial(2 + n, n=n), 10.0, -((n - 13) ** 2))
+    config, answer = ask(scheduler, {"n": 4, "even": require(lambda config: config["n"] % 2 == 0, "even")}, {})
+    assert config["n"] in (12, 14)
+    assert answer.changes["n"] == [4, config["n"], "model of 21 gains"]
+
+
 def test_what_a_function_of_the_users_breaks_is_drawn_anew() -> None:
     scheduler = made({"x": [0, 1]}, custom_explore_fn=lambda config: {**config, "x": config["x"] + 0.3})
     teach(scheduler, 0.9)

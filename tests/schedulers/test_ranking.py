@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import numpy as np
@@ -13,30 +14,25 @@ from hypothesis import strategies as st
 from tunesmith.schedulers.pareto import ParetoRanking
 from tunesmith.schedulers.ranking import Objective, ScalarRanking, ordinal
 
-Steps = list[tuple[int, float | None]]
 
-scores = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e6, 1e6), st.just(-math.inf))
-steps = st.lists(st.tuples(st.integers(0, 30), st.one_of(scores, st.none())), min_size=1, max_size=60)
-"""(trial, score): record it, if it is new; (trial, None): forget it, if it is known."""
-
-
-def play(ranking: ScalarRanking, steps: Steps) -> dict[int, float]:
-    """What the ranking must hold."""
+def story(ranking: Any, rng: random.Random, steps: int) -> dict[int, float]:
+    """Scores come and go, some of them equal; what the ranking must hold then."""
     known: dict[int, float] = {}
-    for trial, score in steps:
-        if score is None and trial in known:
+    for _ in range(steps):
+        if known and rng.random() < 0.3:
+            trial = rng.choice(sorted(known))
             del known[trial]
             ranking.remove(trial)
-        elif score is not None and trial not in known:
-            known[trial] = score
-            ranking.add(trial, score)
+        elif (trial := rng.randrange(100)) not in known:
+            known[trial] = rng.choice((float(rng.randrange(5)), rng.gauss(0, 5), -math.inf))
+            ranking.add(trial, known[trial])
     return known
 
 
-@given(steps, st.integers(1, 4), st.integers(0, 40))
-def test_it_is_the_sorted_list(steps: Steps, block: int, k: int) -> None:
+@given(st.integers(0, 2**32), st.integers(1, 80), st.integers(1, 4), st.integers(0, 40))
+def test_it_is_the_sorted_list(seed: int, steps: int, block: int, k: int) -> None:
     ranking = ScalarRanking(block)
-    known = play(ranking, steps)
+    known = story(ranking, random.Random(seed), steps)
     order = sorted(known, key=lambda trial: (-known[trial], trial))
     assert len(ranking) == len(order)
     assert ranking.best(k) == order[:k]
@@ -47,7 +43,7 @@ def test_it_is_the_sorted_list(steps: Steps, block: int, k: int) -> None:
         assert ranking.within(trial, k) == (place < k)
         assert ranking.within(trial, k, ties=True) == (sum(score > known[trial] for score in known.values()) < k)
         assert ranking.standing(trial) == f"{ordinal(place + 1)} of {len(order)}"
-    assert [trial in ranking for trial in range(31)] == [trial in known for trial in range(31)]
+    assert [trial in ranking for trial in range(100)] == [trial in known for trial in range(100)]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.floats(0, 1))
@@ -81,6 +77,16 @@ def test_quantiles_between_infinities(values: list[float], share: float, cut: fl
     assert ranking.quantile(share) == cut
 
 
+def test_of_equal_scores_the_smaller_number_is_first_unless_ties_count() -> None:
+    ranking = ScalarRanking(1)
+    for trial, score in ((7, 0.5), (3, 0.5), (5, 0.5), (1, 0.1)):
+        ranking.add(trial, score)
+    assert ranking.best(4) == [3, 5, 7, 1]
+    assert [ranking.within(trial, 1) for trial in (3, 5, 7, 1)] == [True, False, False, False]
+    assert [ranking.within(trial, 1, ties=True) for trial in (3, 5, 7, 1)] == [True, True, True, False]
+    assert not ranking.within(3, 0, ties=True)
+
+
 def test_there_is_nothing_at_places_beyond() -> None:
     ranking = ScalarRanking()
     ranking.add(3, 1.0)
@@ -89,29 +95,32 @@ def test_there_is_nothing_at_places_beyond() -> None:
             ranking.at(place)
 
 
-@given(steps, st.lists(st.integers(0, 30), max_size=20), st.integers(0, 40), st.integers(0, 5))
-def test_the_best_candidate_among_the_first(steps: Steps, chosen: list[int], k: int, unusable: int) -> None:
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(0, 40), st.booleans())
+def test_the_best_candidate_among_the_first(seed: int, steps: int, k: int, several: bool) -> None:
     """Discarded ones, and discarded and added again; some cannot be used, and are candidates all the same."""
-    for ranking, make in ((ScalarRanking(2), float), (ParetoRanking(), lambda score: (score, 0.0))):
-        known: dict[int, Any] = {trial: score for trial, score in steps if score is not None}
-        for trial, score in known.items():
-            ranking.add(trial, make(score))
-        candidates = ranking.candidates()
-        members: dict[int, None] = {}
-        for trial in chosen:
-            if trial in members:
-                del members[trial]
-                candidates.discard(trial)
-            elif trial in known:
-                members[trial] = None
-                candidates.add(trial)
-        order = sorted(known, key=lambda trial: (-known[trial], trial))
-        usable = [trial for trial in order[:k] if trial in members and trial % 5 != unusable]
-        for _ in range(2):
-            assert candidates.first(k, lambda trial: None if trial % 5 == unusable else trial) == (usable[0] if usable else None)
-        assert list(candidates) == list(members)
-        assert len(candidates) == len(members)
-        assert [trial in candidates for trial in range(31)] == [trial in members for trial in range(31)]
+    rng = random.Random(seed)
+    ranking = ScalarRanking(2)
+    known = story(ranking, rng, steps)
+    order = ranking.best(99)
+    whole = ParetoRanking() if several else ranking
+    for trial, score in known.items() if several else ():
+        whole.add(trial, (score, 0.0))
+    candidates = whole.candidates()
+    members: dict[int, None] = {}
+    for trial in (rng.choice(order) for _ in range(30 if order else 0)):
+        if trial in members:
+            del members[trial]
+            candidates.discard(trial)
+        else:
+            members[trial] = None
+            candidates.add(trial)
+    unusable = set(rng.sample(order, len(order) // 2))
+    usable = [trial for trial in order[:k] if trial in members and trial not in unusable]
+    for _ in range(2):
+        assert candidates.first(k, lambda trial: None if trial in unusable else trial) == (usable[0] if usable else None)
+    assert list(candidates) == list(members)
+    assert len(candidates) == len(members)
+    assert [trial in candidates for trial in range(100)] == [trial in members for trial in range(100)]
 
 
 def test_a_score_is_turned_so_that_larger_is_better() -> None:

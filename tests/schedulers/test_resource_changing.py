@@ -127,6 +127,7 @@ def everyone(function: DistributeResources, given: Allocations) -> list[float]:
         ({"reserve_resources": {"cpu": 2}}, (1, 1), {}, [3, 3]),
         ({}, (1, 1), {"to_come": None}, [1, 1]),  # others are about to be drawn, who take the rest
         ({}, (1, 1), {"to_come": 2}, [2, 2]),
+        ({}, (2, 2), {"to_come": None, "base": 2.0, "total": 5.0}, [3, 2]),  # the fifth is of no use to them
         ({}, (1, 1), {"to_come": None, "limit": 2}, [4, 4]),  # but not at once
         ({}, (1, 1), {"to_come": 1, "limit": 4}, [3, 3]),
         ({}, (0, 0), {"base": 0.0}, [4, 4]),
@@ -144,10 +145,17 @@ def test_it_grows_into_what_is_free_and_waits_for_the_rest() -> None:
     assert cpus(DistributeResources(reserve_resources={"cpu": 1}), there(1, 5)) == 2
 
 
+def test_what_it_has_it_keeps_if_it_is_to_have_more() -> None:
+    """Somebody gave it two and a half; the next whole unit is not free."""
+    assert cpus(DistributeResources(), there(2.5, 5.5)) == 2.5
+
+
 def test_who_is_paused_has_a_share() -> None:
-    one = there(1, 1, 1, 1)
-    paused = tuple(replace(trial, status="PAUSED") if trial.number > 1 else trial for trial in one.trials)
-    assert everyone(DistributeResources(), replace(one, trials=paused)) == [2, 2, 2, 2]
+    one = there(1, 1, 1, 1, total=7.0)
+    paused = (replace(one.trials[0], status="PAUSED"), *one.trials[1:])
+    assert [cpus(DistributeResources(), replace(one, trials=paused), number) for number in (1, 2, 3)] == [2, 2, 2]
+    paused = (*one.trials[:2], *(replace(trial, status="PAUSED") for trial in one.trials[2:]))
+    assert [cpus(DistributeResources(), replace(one, trials=paused), number) for number in (0, 1)] == [2, 2]
 
 
 def test_trials_may_begin_with_different_amounts() -> None:
@@ -273,6 +281,23 @@ def test_what_trials_to_come_will_need_is_kept_back() -> None:
     assert everyone(LEAST, ranked(2, 1, to_come=None, limit=3)) == [1, 6]
 
 
+def test_what_they_will_need_is_not_taken_from_who_has_it() -> None:
+    assert everyone(LEAST, ranked(1, 2, taken=(6.0, 1.0), to_come=3)) == [6, 1]
+
+
+def test_trials_that_begin_with_nothing() -> None:
+    assert everyone(LEAST, ranked(1, 2, taken=(0.0, 0.0), base=0.0, to_come=None)) == [0, 0]
+    assert everyone(LEAST, ranked(1, 2, taken=(0.0, 0.0), base=0.0)) == [8, 0]
+
+
+def test_the_best_gets_whole_cards() -> None:
+    half = {"cpu": 0.0, "gpu": 0.5}
+    trials = tuple(LiveTrial(number, "RUNNING", {}, 1, {"loss": number}, half, half) for number in range(2))
+    request = LEAST(Allocations({"gpu": 3.0}, {"gpu": 2.0}, None, 0, trials), trials[0], {}, None)
+    assert request is not None
+    assert request.required_resources == {"cpu": 0.0, "gpu": 2.0}
+
+
 def test_by_the_runs_metric() -> None:
     scheduler = ResourceChangingScheduler(None, DistributeResourcesToTopJob())
     assert scheduler.capabilities.needs_metric
@@ -354,6 +379,13 @@ def test_what_was_promised_is_not_free_any_more() -> None:
     assert asked[2].free == {"cpu": 6.0}
 
 
+def test_who_is_paused_takes_nothing_now() -> None:
+    scheduler = begun(trials=3)
+    scheduler.views[1].status = "PAUSED"
+    scheduler.views[2].status = "PENDING"
+    assert scheduler._allocations().free == {"cpu": 6.0}
+
+
 def test_who_ends_leaves_room() -> None:
     scheduler = begun(trials=3, cpus=6.0)
     assert scheduler.on_result(scheduler.views[0], {})[0].data == {"resources": {"cpu": 2.0}}
@@ -413,7 +445,7 @@ def test_a_function_without_checkpoints_is_told_once() -> None:
     view.iteration = 2
     (notice,) = scheduler.on_result(view, {})
     assert (notice.do, notice.data) == ("continue", {"notice": True})
-    assert "it keeps cpu 1: resources are changed only where a trial can go on from a checkpoint" in notice.reason
+    assert "trial 0 keeps cpu 1: resources are changed only where a trial can go on from a checkpoint" in notice.reason
     assert scheduler.on_result(view, {}) == []
     assert begun(can_save=True).on_result(view, {})[0].do == "resize"
 

@@ -78,3 +78,8 @@ def test_a_rung_records_a_trial_once() -> None:
 def test_a_share_is_rounded_down(count: int, factor: int) -> None:
     assert share(count, factor) == count // factor
     assert share(count, factor + 0.5) == math.floor(Fraction(count) / Fraction(2 * factor + 1, 2))
+
+
+def test_a_share_loses_nobody_to_a_rounding_error() -> None:
+    assert 33 / 1.1 < 30
+    assert share(33, 1.1) == 30

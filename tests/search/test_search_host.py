@@ -330,6 +330,52 @@ def test_max_concurrent_bounds_what_is_live() -> None:
     assert [event.trial for event in host.poll()] == [3]
 
 
+def moved(trial: int, do: str, **data: Any) -> Record:
+    return Record(Reported(trial, 0, 1, {"loss": 1.0}), [Decision(do, trial, "", data)])
+
+
+def test_max_concurrent_does_not_count_who_is_paused() -> None:
+    """They wait for others to be drawn: were they counted, nobody would ever go on."""
+    host = host_of(BasicVariantGenerator(max_concurrent=2))
+    host.request(5, first=0)
+    assert [event.trial for event in host.poll()] == [0, 1]
+    host.observe(moved(0, "pause", mode="warm"))
+    assert [event.trial for event in host.poll()] == [2]
+    host.observe(moved(1, "pause", mode="cold"))
+    assert host.poll() == [], "it is still saving"
+    host.observe(moved(1, "paused"))
+    assert [event.trial for event in host.poll()] == [3]
+    host.observe(moved(0, "launch"))
+    host.observe(ended(2))
+    assert host.poll() == [], "one has gone on"
+    host.observe(ended(3))
+    assert [event.trial for event in host.poll()] == [4]
+
+
+def test_nothing_for_ever_while_all_are_paused_ends_the_search() -> None:
+    host = host_of(InLoop([{"x": 0.1}] + [None] * 200))
+    host.request(2, first=0)
+    assert answers(host) == [(0, {"x": 0.1})]
+    host.observe(moved(0, "pause", mode="warm"))
+    assert answers(host) == ["InLoop had nothing to propose 100 times in a row while all trials under way were paused"]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_bounded_searcher_and_a_scheduler_that_pauses(tmp_path: Any, slots: int) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for _ in range(9):
+            tune.report(loss=config["x"])
+
+    searcher = BasicVariantGenerator(max_concurrent=slots)
+    analysis = tune.run(
+        train, config=SPACE, num_samples=9, search_alg=searcher, scheduler=tune.HyperBandScheduler(max_t=9), metric="loss", mode="min",
+        executor="inline", storage_path=tmp_path, verbose=0,
+    )  # fmt: skip
+    assert len(analysis.trials) == 9
+    assert {trial.status for trial in analysis.trials} == {"TERMINATED"}
+    assert max(trial.iteration for trial in analysis) == 9
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

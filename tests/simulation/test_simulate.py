@@ -107,6 +107,12 @@ def test_the_result_says_how_good_it_was_when() -> None:
         sim.incumbents(metric="acc")
 
 
+def test_of_one_instant_only_the_best_is_an_incumbent() -> None:
+    sim = go(lambda config, iteration: {"loss": 9.0 - config["n"]}, config={"n": tune.grid_search([0, 2, 1])}, num_samples=1, workers=3)
+    assert sim.incumbents() == [(1.0, 7.0, 1)]
+    assert sim.incumbents("last") == [(4.0, 7.0, 1)]
+
+
 def test_the_largest_can_be_the_best() -> None:
     up = go(lambda config, iteration: {"loss": -curve(config, iteration)["loss"]}, mode="max")
     down = go()
@@ -251,7 +257,17 @@ def test_what_a_pause_costs(pauses: str, seconds: float, work: float, attempts: 
 
 
 def test_any_number_of_trials_can_be_held_warm() -> None:
-    sim = go(num_samples=300, workers=5, scheduler=PausesAt(), max_t=3)
+    class HoldsAll(PausesAt):
+        drawn = False
+
+        def on_search_end(self) -> None:
+            self.drawn = True
+
+        def choose(self, runnable: Any) -> Any:
+            return super().choose(runnable) if self.drawn or runnable.pending else None
+
+    sim = go(num_samples=300, workers=5, scheduler=HoldsAll(), max_t=3)
+    assert max(at for at, _, _ in dos(sim, "pause")) < min(trial.ended_at or 0.0 for trial in sim.trials)
     assert {trial.attempt for trial in sim.trials} == {0}
     assert (sim.work_s, sim.seconds) == (900, 180)
 

@@ -19,7 +19,10 @@ from tunesmith.simulation import CurveTable
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 MODULES = ("_mf_hartmann", "_simulator", "_sim_ours")
-NAMES = ("cut at 1", "cut at 9", "successive halving", "HyperBand", "ASHA (stop)", "ASHA (promote)", "ASHA (3 brackets)", "PASHA", "median")
+NAMES = (
+    "cut at 1", "cut at 9", "successive halving", "HyperBand", "HyperBand (BOHB's order)", "ASHA (stop)", "ASHA (promote)",
+    "ASHA (5 brackets)", "PASHA", "median",
+)  # fmt: skip
 OPTIMA = {
     3: ((0.114614, 0.555649, 0.852547), -3.86278),
     6: ((0.20169, 0.150011, 0.476874, 0.275332, 0.311652, 0.6573), -3.32237),

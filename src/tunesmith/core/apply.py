@@ -303,6 +303,7 @@ def _end(state: State, trial: Trial, decision: cmd.Decision) -> None:
         state.unpin(trial.base.id)
     if decision.data["outcome"] == "infeasible":
         state.infeasible += 1
+        state.drawn = False  # another is drawn in its place, or the scheduler is told again that none will be
     shelf.retired(state, trial, decision.data["outcome"])
     state.retire(trial, TERMINATED if decision.data["status"] == TERMINATED else ERROR)
 

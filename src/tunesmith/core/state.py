@@ -301,10 +301,10 @@ class State:
         queues = sorted((request, sorted(n for n in set(heap) if self._ready(n, request))) for request, heap in self.queues.items())
         parts = (
             self.settings, self.session, self.space, self.ready, self.only, sorted(self.skipped), trials, bytes(self.ended),
-            sorted(self.running), list(self.paused), sorted(self.warm), sorted(self.held), list(self.woken), list(self.lost), sorted(self.kinds.items()),
-            [pair for pair in queues if pair[1]], self.pool.totals, sorted(self.pool.used.items()), self.pool.cards,
-            sorted(self.pool.out), self.slots, self.room, self.asked, self.drawn, self.infeasible, self.exhausted, self.stopping, self.kind,
-            self.finished, sorted(self.unseen), self.breaker, sorted(self.timers.items()), sorted(self.pins.items()), sorted(self.doomed),
-            sorted(self.counts.items()), self.shelf.digest(), more,
+            sorted(self.running), list(self.paused), sorted(self.warm), sorted(self.held), list(self.woken), list(self.lost),
+            sorted(self.kinds.items()), [pair for pair in queues if pair[1]], self.pool.totals, sorted(self.pool.used.items()),
+            self.pool.cards, sorted(self.pool.out), self.slots, self.room, self.asked, self.drawn, self.infeasible, self.exhausted,
+            self.stopping, self.kind, self.finished, sorted(self.unseen), self.breaker, sorted(self.timers.items()),
+            sorted(self.pins.items()), sorted(self.doomed), sorted(self.counts.items()), self.shelf.digest(), more,
         )  # fmt: skip
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()

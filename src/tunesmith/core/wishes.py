@@ -70,10 +70,18 @@ def enact(ctl: Controller, decisions: Iterable[Decision]) -> Decisions:
             if (sized := wished(ctl, trial, decision)) is not None:
                 yield sized
         elif do == "save":
-            if (trial.status == RUNNING or trial.number in state.warm) and trial.started and not trial.saving:
+            if _may_save(ctl, trial):
                 yield decision
         elif trial.number == ctl.current and not trial.owed:
             yield decision
+
+
+def _may_save(ctl: Controller, trial: Trial) -> bool:
+    """Whether an attempt is there that can be asked for its state, and has not just saved it."""
+    warm = trial.number in ctl.state.warm
+    if not trial.started or trial.saving or not (trial.status == RUNNING or warm):
+        return False
+    return not ((warm or trial.number == ctl.current) and rests(trial) and not trial.borrowed)
 
 
 def _may_exploit(ctl: Controller, trial: Trial, number: int) -> bool:

@@ -1,5 +1,5 @@
 """Executors run attempts: :mod:`~tunesmith.executors.local` in processes of this machine, :mod:`~tunesmith.executors.inline` in the
-driver's own thread; all speak :mod:`~tunesmith.executors.base`.
+driver's own thread, :mod:`~tunesmith.executors.simulated` plays them in virtual time; all speak :mod:`~tunesmith.executors.base`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from tunesmith.executors.base import Assignment, Executor, ExecutorCapabilities, ExecutorSetup
     from tunesmith.executors.inline import InlineExecutor
     from tunesmith.executors.local import LocalExecutor
+    from tunesmith.executors.simulated import SimulatedExecutor
 
-__all__ = ["Assignment", "Executor", "ExecutorCapabilities", "ExecutorSetup", "InlineExecutor", "LocalExecutor"]
+__all__ = [
+    "Assignment", "Executor", "ExecutorCapabilities", "ExecutorSetup", "InlineExecutor", "LocalExecutor", "SimulatedExecutor",
+]  # fmt: skip
 
 _HOMES = {
     **dict.fromkeys(["Assignment", "Executor", "ExecutorCapabilities", "ExecutorSetup"], "base"),
     "InlineExecutor": "inline",
     "LocalExecutor": "local",
+    "SimulatedExecutor": "simulated",
 }
 
 

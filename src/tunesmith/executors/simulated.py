@@ -186,15 +186,9 @@ class SimulatedExecutor:
         now = clock.now()
         events: list[Event] = []
         while heap and heap[0][0] <= now:
-            entry = heap[0]
-            again = entry[2] == self._repeat
-            if again and events:
-                break  # alone: what is answered to it would else meet what the attempt is told on its newest report
-            heappop(heap)
+            entry = heappop(heap)
             if not self._is_stale(entry):
                 entry[2](entry[3], entry[5], events)
-                if again:
-                    break
         return events
 
     def wake(self) -> None:

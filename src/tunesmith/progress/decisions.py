@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tunesmith.core.commands import Decision
+from tunesmith.core.placement import worded
 from tunesmith.core.trial import ERROR
 
 __all__ = ["told"]
@@ -37,6 +38,8 @@ def told(decision: Decision, trial_id: Callable[[int], str], *, paused: bool = F
         word = "goes on with other values" if data["source"] == decision.trial else f"goes on from {trial_id(data['source'])}"
     elif do == "retry" and data.get("wait"):
         return None  # for an exploit
+    elif do == "retry" and "resources" in data and not data.get("charge"):
+        word = f"goes on with {worded(data['resources'])}"
     elif (do == "launch" and paused) or (do == "continue" and reason):
         word = "goes on"
     elif do == "launch" and reason:

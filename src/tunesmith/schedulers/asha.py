@@ -16,7 +16,7 @@ from tunesmith.core.rng import stream
 from tunesmith.core.settings import Settings
 from tunesmith.errors import SpecError
 from tunesmith.schedulers.arguments import one_of, whole
-from tunesmith.schedulers.base import Scheduler, SchedulerCapabilities
+from tunesmith.schedulers.base import Names, Scheduler, SchedulerCapabilities
 from tunesmith.schedulers.promotion import Course, Ladder, Stage, share
 from tunesmith.schedulers.ranking import Objective, ScalarRanking, Score
 from tunesmith.schedulers.rungs import Rung, check_halving, milestones, time_of
@@ -75,8 +75,8 @@ class AsyncHyperBandScheduler(Scheduler):
     Differs from the paper (form "promote"): a trial that may be promoted the moment it arrives runs on at once, before others at higher
     rungs, as that spares it a pause. Where jumps of reports skip a rung it is left out, and those that came so far are compared above.
 
-    Papers: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), section 3, algorithm 2 for "promote"; Li et al.
-    2022, "Hyper-Tune" (VLDB), section 4.1 for several brackets; Schmucker et al., "Multi-objective Asynchronous Successive Halving" (2021).
+    Papers: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), section 3, algorithm 2 for "promote"; Li et
+    al., "Hyperband" (JMLR 2018), section 3, for brackets; Schmucker et al., "Multi-objective Asynchronous Successive Halving" (2021).
 
     Example:
         >>> import tempfile
@@ -98,8 +98,8 @@ class AsyncHyperBandScheduler(Scheduler):
     def __init__(
         self,
         time_attr: str = "training_iteration",
-        metric: str | None = None,
-        mode: str | None = None,
+        metric: Names = None,
+        mode: Names = None,
         max_t: float = 100,
         grace_period: float = 1,
         reduction_factor: float = 4,

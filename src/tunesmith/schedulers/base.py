@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Exploration", "Mutated", "Scheduler", "SchedulerCapabilities", "TrialScheduler"]
 
 Answer = str | Decision | Iterable[Decision] | None
+Names = str | Sequence[str] | None
 _NONE = object()
 
 
@@ -99,8 +100,8 @@ class Scheduler:
     returns is recorded. It may read the scheduler's state, and must not change it.
 
     Args:
-        metric: what to rank by; None: the run's.
-        mode: "min" or "max"; None: the run's.
+        metric: what to rank by, a name or a list of names (see ``capabilities.multi_objective``); None: the run's.
+        mode: "min" or "max", or a list of these; None: the run's.
 
     Attributes:
         changeable: names of constructor arguments that a resume may give another value, such as ``("max_t",)``. Any other that
@@ -122,13 +123,14 @@ class Scheduler:
     capabilities: ClassVar[SchedulerCapabilities] = SchedulerCapabilities()
     changeable: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, metric: str | None = None, mode: str | None = None) -> None:
-        if mode is not None and mode not in ("min", "max"):
-            raise SpecError(f"mode of {type(self).__name__} must be 'min' or 'max', got {mode!r}")
+    def __init__(self, metric: Names = None, mode: Names = None) -> None:
+        for one in [mode] if mode is None or isinstance(mode, str) else mode:
+            if one not in (None, "min", "max"):
+                raise SpecError(f"mode of {type(self).__name__} must be 'min' or 'max', got {mode!r}")
         self.metric = metric
         self.mode = mode
 
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+    def set_search_properties(self, metric: Names, mode: Names, **spec: Any) -> bool:
         """Take what is missing from the run.
 
         Returns:

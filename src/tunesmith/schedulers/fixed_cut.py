@@ -13,7 +13,7 @@ from tunesmith.core.ports import TrialView
 from tunesmith.core.settings import Settings
 from tunesmith.errors import SpecError
 from tunesmith.schedulers import arguments
-from tunesmith.schedulers.base import Answer, Scheduler, SchedulerCapabilities
+from tunesmith.schedulers.base import Answer, Names, Scheduler, SchedulerCapabilities
 from tunesmith.schedulers.ranking import Objective
 from tunesmith.schedulers.rungs import Rung, time_of
 
@@ -87,8 +87,8 @@ class FixedCutScheduler(Scheduler):
     def __init__(
         self,
         time_attr: str = "training_iteration",
-        metric: str | None = None,
-        mode: str | None = None,
+        metric: Names = None,
+        mode: Names = None,
         max_t: float = 100,
         cut_at: float = 1,
         keep: int = 1,
@@ -167,6 +167,7 @@ class FixedCutScheduler(Scheduler):
             group.coming -= 1
         if outcome == "infeasible":  # another one is drawn in its place
             group.size -= 1
+            self._drawn = False  # or on_search_end is called again
             self._open = min(self._open, self._home[number])
         return self._close(group)
 

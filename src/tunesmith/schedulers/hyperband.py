@@ -16,7 +16,7 @@ from tunesmith.core.ports import TrialView
 from tunesmith.core.settings import Settings
 from tunesmith.errors import SpecError
 from tunesmith.schedulers import arguments
-from tunesmith.schedulers.base import Scheduler, SchedulerCapabilities
+from tunesmith.schedulers.base import Names, Scheduler, SchedulerCapabilities
 from tunesmith.schedulers.brackets import Bracket, Cut, Plan, hyperband_plans
 from tunesmith.schedulers.ranking import Objective
 from tunesmith.schedulers.rungs import check_halving, ordinal, time_of
@@ -42,7 +42,7 @@ class BracketScheduler(Scheduler):
     changeable: ClassVar[tuple[str, ...]] = ("max_t",)
 
     def __init__(
-        self, time_attr: str, metric: str | None, mode: str | None, max_t: float, reduction_factor: float, stop_last_trials: bool
+        self, time_attr: str, metric: Names, mode: Names, max_t: float, reduction_factor: float, stop_last_trials: bool
     ) -> None:
         super().__init__(metric, mode)
         name = type(self).__name__
@@ -119,6 +119,7 @@ class BracketScheduler(Scheduler):
         self._resting -= waited
         if outcome == "infeasible" and bracket is self._brackets[-1]:
             bracket.vacant += 1
+            self._drawn = False  # another one comes, or on_search_end does
         return self._settle(bracket)
 
     def on_trial_reopen(self, trial: TrialView) -> None:
@@ -263,8 +264,8 @@ class HyperBandScheduler(BracketScheduler):
     def __init__(
         self,
         time_attr: str = "training_iteration",
-        metric: str | None = None,
-        mode: str | None = None,
+        metric: Names = None,
+        mode: Names = None,
         max_t: float = 81,
         reduction_factor: float = 3,
         stop_last_trials: bool = True,

@@ -31,7 +31,7 @@ class ParetoRanking:
     front, of which the k' th is asked for, and that front has changed there; :meth:`place` and :meth:`best` likewise. With two objectives
     and thousands of trials a front has some dozens.
 
-    Schmucker et al., "Multi-objective Asynchronous Successive Halving" (2021), section 3.
+    Paper: Schmucker et al., "Multi-objective Asynchronous Successive Halving" (2021), for the order; the scale is ours.
 
     Example:
         >>> ranking = ParetoRanking()
@@ -42,7 +42,7 @@ class ParetoRanking:
     """
 
     _points: dict[int, Point] = field(default_factory=dict)
-    _fronts: list[Front] = field(default_factory=list)
+    _fronts: list[Front] = field(default_factory=list, repr=False)
     _home: dict[Point, Front] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from tunesmith.core.ports import TrialView
 from tunesmith.core.settings import Settings
 from tunesmith.schedulers.arguments import number
 from tunesmith.schedulers.asha import Answer, AsyncHyperBandScheduler
+from tunesmith.schedulers.base import Names
 from tunesmith.schedulers.ranking import ScalarRanking, Score
 from tunesmith.schedulers.rungs import Rung
 
@@ -69,8 +70,8 @@ class PASHAScheduler(AsyncHyperBandScheduler):
     def __init__(
         self,
         time_attr: str = "training_iteration",
-        metric: str | None = None,
-        mode: str | None = None,
+        metric: Names = None,
+        mode: Names = None,
         max_t: float = 100,
         grace_period: float = 1,
         reduction_factor: float = 3,
@@ -132,12 +133,12 @@ class PASHAScheduler(AsyncHyperBandScheduler):
         return self._top < len(stages) and trial in stages[self._top].rung
 
     def _look(self, trial: int, level: int) -> None:
-        """A trial has come to the top rung, or beyond (its reports skip some): the ceiling rises, or not."""
-        if level > self._top:
-            self._rise(level)
+        """A trial has come to the top rung, or beyond (its reports skip some, or a person resumed it): the ceiling rises, or not."""
         stages = self._ladders[0].stages
         above, below = stages[level].rung, stages[level - 1].rung
         if trial in below:
+            if level > self._top:
+                return
             if self.epsilon is None:
                 self._measure(trial, above)
             if self._agree(above, below):

@@ -185,8 +185,8 @@ class PB2(PopulationBasedTraining):
             return {path: (axis.draw(rng), "drawn, for the constraints") for path, axis in cube.axes.items()}
         interval, (time, score) = self.perturbation_interval, exploration.data["mark"]
         rows = cube.rows(self._history.known(exploration.data["rows"]), interval)
-        trying = [values for trial, values in self._history.trying.items() if trial != exploration.trial]
-        points = [point for values in (*trying, *exploration.others) if (point := cube.point(values)) is not None]
+        trying = (*self._history.trying.values(), *exploration.others)
+        points = [point for values in trying if (point := cube.point(values)) is not None]
         pending = [(time / interval, score, point) for point in points]
 
         def fitted(point: list[float]) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from tunesmith.schedulers.rungs import ordinal, time_of
 
 __all__ = ["PopulationBasedTraining"]
 
-_USERS = frozenset({"rng", "domains", "hyperparam_mutations", "custom_explore_fn", "_mutations"})
-"""What the fold does not depend on: functions of the user's."""
+_OUTSIDE = frozenset({"rng", "domains", "hyperparam_mutations", "custom_explore_fn", "_mutations", "_settings"})
+"""What is no state of the fold, or not of the scheduler's: functions of the user's, the settings."""
 
 
 @dataclass(slots=True)
@@ -152,7 +152,8 @@ class PopulationBasedTraining(Scheduler):
         self._members: dict[int, _Member] = {}
         self._ranking = ScalarRanking()
         self._told: list[str] = []  # what was said once
-        self._seen, self._drawn = 0, False  # trials so far, and whether no more will come
+        self._seen = 0  # trials so far
+        self._drawn: int | None = None  # the number of trials that there were to be when the last one had been drawn
         self._lured = -1  # when so many were seen a new one was preferred to those that wait
 
     # -- before the run --------------------------------------------------------------------------------------------------
@@ -169,12 +170,12 @@ class PopulationBasedTraining(Scheduler):
         self.objective = Objective.of(settings.metrics, settings.modes)
         self._can_save = settings.can_save
         self._warm = settings.warm_pause
-        self._bounded = settings.num_samples is not None
+        self._settings = settings
         self._next_sync = max(self.perturbation_interval, self.burn_in_period)
 
     def state(self) -> Any:
         """As :meth:`Scheduler.state`; without the user's functions, which only the edge calls."""
-        own = {key: value for key, value in vars(self).items() if key not in _USERS}
+        own = {key: value for key, value in vars(self).items() if key not in _OUTSIDE}
         return (sorted(own.items()), self.rng.getstate() if hasattr(self, "rng") else None)
 
     # -- members come and go ---------------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ class PopulationBasedTraining(Scheduler):
         """Another member."""
         self._members[trial.number] = _Member()
         self._seen += 1
-        self._drawn = False
+        self._drawn = None
 
     def on_trial_reopen(self, trial: TrialView) -> None:
         """It is a member again, and is looked at after an interval."""
@@ -193,13 +194,15 @@ class PopulationBasedTraining(Scheduler):
     def on_trial_end(self, trial: TrialView, outcome: str) -> list[Decision]:
         """The others may have waited for it."""
         self._members.pop(trial.number, None)
+        if outcome == "infeasible":  # another one comes in its place
+            self._drawn = None
         if trial.number in self._ranking:
             self._ranking.remove(trial.number)
         return self._round_if_complete()
 
     def on_search_end(self) -> list[Decision]:
         """The population is complete."""
-        self._drawn = True
+        self._drawn, self._lured = self._settings.num_samples, -1
         return self._round_if_complete()
 
     def on_exploit_end(self, trial: TrialView, source: int, done: bool) -> None:
@@ -239,7 +242,7 @@ class PopulationBasedTraining(Scheduler):
 
     def _grows(self) -> bool:
         """Whether members are still to be drawn, which have not come far at all."""
-        return self._bounded and not self._drawn
+        return self._drawn != self._settings.num_samples  # a resume may want more of them
 
     # -- results ---------------------------------------------------------------------------------------------------------
 

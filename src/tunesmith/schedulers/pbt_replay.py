@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunesmith.core.flat import flatten
 from tunesmith.core.ports import TrialView
 from tunesmith.core.settings import Settings
 from tunesmith.errors import SpecError
+from tunesmith.places import text_of
 from tunesmith.schedulers.base import Scheduler, SchedulerCapabilities
 from tunesmith.space import Categorical, Domain
 from tunesmith.space.domains import Mutable
 from tunesmith.space.match import place_among
 from tunesmith.space.mutable import ABSENT, at_path, unchanged
 from tunesmith.space.nodes import label_of
+from tunesmith.space.parse import grid_options
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 __all__ = ["PopulationBasedTrainingReplay"]
 
@@ -57,7 +61,7 @@ class PopulationBasedTrainingReplay(Scheduler):
 
     capabilities: ClassVar[SchedulerCapabilities] = SchedulerCapabilities(exploits=True)
 
-    def __init__(self, policy_file: str | os.PathLike[str] | Sequence[Any]) -> None:
+    def __init__(self, policy_file: str | PathLike[str] | Sequence[Any]) -> None:
         super().__init__()
         self.policy_file = policy_file if isinstance(policy_file, str) else None
         self.schedule: list[Step] = _collapsed(_checked(policy_file))
@@ -150,10 +154,10 @@ class PopulationBasedTrainingReplay(Scheduler):
 
 
 def _checked(given: Any) -> list[Step]:
-    if isinstance(given, str | os.PathLike):
-        where, given = f"{os.fspath(given)}", _read(os.fspath(given))
-    else:
-        where = "policy_file"
+    where = "policy_file"
+    if isinstance(given, str) or hasattr(given, "__fspath__"):
+        where = str(given)
+        given = _read(where)
     if not isinstance(given, Sequence) or not given:
         raise SpecError(f"PopulationBasedTrainingReplay: {where}: expected a list of (iteration, config), got {given!r}.")
     steps: list[Step] = []
@@ -171,8 +175,7 @@ def _checked(given: Any) -> list[Step]:
 def _read(path: str) -> Any:
     """A schedule from a file: a JSON list of pairs, or a policy file with one exploit per line."""
     try:
-        with open(os.path.expanduser(path), encoding="utf-8") as file:
-            text = file.read()
+        text = text_of(path)
     except OSError as error:
         raise SpecError(f"PopulationBasedTrainingReplay: {path} cannot be read: {error.strerror or error}.") from error
     try:
@@ -183,6 +186,8 @@ def _read(path: str) -> Any:
         pass
     try:
         rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        if not rows:
+            raise ValueError
         return _chained([(str(row[0]), str(row[1]), int(row[3]), dict(row[4]), dict(row[5])) for row in rows])
     except (ValueError, TypeError, LookupError):
         raise SpecError(
@@ -212,10 +217,14 @@ def _collapsed(steps: list[Step]) -> list[Step]:
 def _objects(given: Any) -> tuple[Any, ...]:
     """What JSON cannot hold of what the config has at a place."""
     if isinstance(given, Mutable):
-        given = [given.start, *given.options]
-    options = given.categories if isinstance(given, Categorical) else given if isinstance(given, list) else [given]
+        options = [given.start, *given.options]
+    elif isinstance(given, Categorical):
+        options = list(given.categories)
+    else:
+        options = grid_options(given) or [given]
     plain = (str, int, float, bool, type(None), list, tuple, dict, Domain)
-    return tuple(option for option in options if option is not ABSENT and not isinstance(option, plain))
+    found = {id(option): option for option in options if option is not ABSENT and not isinstance(option, plain)}
+    return tuple(found.values())
 
 
 def _found(options: tuple[Any, ...], value: Any) -> Any:

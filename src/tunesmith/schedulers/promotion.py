@@ -16,8 +16,8 @@ def share(count: int, reduction_factor: float) -> int:
     """How many of ``count`` the rule lets go on: one in ``reduction_factor``, rounded down.
 
     Example:
-        >>> share(7, 4), share(8, 4), share(11, 2.2)
-        (1, 2, 5)
+        >>> share(7, 4), share(8, 4), share(33, 1.1)
+        (1, 2, 30)
     """
     return math.floor(count / reduction_factor + 1e-9)
 

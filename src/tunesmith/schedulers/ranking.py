@@ -92,7 +92,7 @@ class ScalarRanking:
 
     block: int = 512
     _scores: dict[int, float] = field(default_factory=dict)
-    _blocks: list[list[tuple[float, int]]] = field(default_factory=list)
+    _blocks: list[list[tuple[float, int]]] = field(default_factory=list, repr=False)
     _tails: list[tuple[float, int]] = field(default_factory=list, repr=False)
     _sizes: list[int] = field(default_factory=lambda: [0], repr=False)
     """At i the size of as many blocks, the last of them number i - 1, as the lowest bit of i says (a Fenwick tree)."""
@@ -223,7 +223,7 @@ class _ScalarCandidates:
 
     ranking: ScalarRanking = field(repr=False)
     _members: dict[int, None] = field(default_factory=dict)
-    _heap: list[tuple[float, int]] = field(default_factory=list)
+    _heap: list[tuple[float, int]] = field(default_factory=list, repr=False)
 
     def __len__(self) -> int:
         return len(self._members)

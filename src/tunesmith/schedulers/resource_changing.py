@@ -14,7 +14,7 @@ from tunesmith.core.ports import TrialView
 from tunesmith.core.settings import Settings
 from tunesmith.core.trial import PAUSED
 from tunesmith.errors import SpecError
-from tunesmith.schedulers.base import Answer, Scheduler, SchedulerCapabilities
+from tunesmith.schedulers.base import Answer, Names, Scheduler, SchedulerCapabilities
 from tunesmith.schedulers.distribute import Allocations, DistributeResources, DistributeResourcesToTopJob, LiveTrial, Request
 from tunesmith.schedulers.fifo import FIFOScheduler
 
@@ -146,7 +146,7 @@ class ResourceChangingScheduler(Scheduler):
         """The base scheduler's."""
         return self._base.changeable
 
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+    def set_search_properties(self, metric: Names, mode: Names, **spec: Any) -> bool:
         """Take what is missing from the run: the base scheduler does."""
         return self._base.set_search_properties(metric, mode, **spec)
 
@@ -268,7 +268,7 @@ class ResourceChangingScheduler(Scheduler):
         if what in self._told:
             return None
         self._told.append(what)
-        return [self.notice(f"it keeps {worded(trial.resources)}: {why}", trial.number)]
+        return [self.notice(f"trial {trial.number} keeps {worded(trial.resources)}: {why}", trial.number)]
 
     def _allocations(self) -> Allocations:
         trials = tuple(self._shown(number, trial) for number, trial in sorted(self._live.items()))

@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 
 from tunesmith.schedulers.arguments import whole
+from tunesmith.schedulers.base import Names
 from tunesmith.schedulers.brackets import Plan
 from tunesmith.schedulers.hyperband import BracketScheduler
 from tunesmith.schedulers.rungs import check_halving, milestones
@@ -43,8 +44,8 @@ class SuccessiveHalvingScheduler(BracketScheduler):
     def __init__(
         self,
         time_attr: str = "training_iteration",
-        metric: str | None = None,
-        mode: str | None = None,
+        metric: Names = None,
+        mode: Names = None,
         max_t: float = 100,
         grace_period: float = 1,
         reduction_factor: float = 3,

@@ -69,8 +69,8 @@ class Timeline:
         """The values of all trials that have come as far, in a few parts. Not to be changed."""
         cell = _cell(time)
         found: list[Part] = [values for size, row in self._pieces.items() if (values := row.get(cell >> size)) is not None]
-        if ends := self._ends.get(cell):
-            found.append(sorted(value for start, end, value in ends if start <= time < end))
+        if ends := sorted(value for start, end, value in self._ends.get(cell, ()) if start <= time < end):
+            found.append(ends)
         if (newest := self._newest.get(time)) is not None:
             found.append(newest)
         return found

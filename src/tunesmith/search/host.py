@@ -22,6 +22,8 @@ __all__ = ["SearchHost"]
 
 _log = logging.getLogger("tunesmith")
 
+_MOVES = frozenset({"end", "launch", "pause", "paused"})
+"""Decisions that searchers are not told of, but by which it is known who still reports."""
 IDLE_ASKS = 100
 """So often a searcher may answer "nothing now" while no trial is under way, before it counts as exhausted."""
 
@@ -94,11 +96,12 @@ class SearchHost:
         hooks = self._wants_results or self._wants_ends or self._asks_again or _overrides(searcher, "on_replayed")
         self._follows = hooks or self._limit > 0 or not searcher.capabilities.cheap
         self._session = -1  # whose records are replayed
-        # The next six belong to the thread that calls the searcher.
+        # The next seven belong to the thread that calls the searcher.
         self._wanted: deque[int] = deque()
         self._again: dict[int, bool] = {}  # trials of earlier sessions that it was asked for again: whether it has answered
         self._differed = False
         self._live: dict[int, dict[str, Any] | None] = {}
+        self._paused: set[int] = set()  # those of them that are held, and report nothing
         self._ended = ""
         self._idle = 0
         self._ready: deque[tuple[int, Proposal] | SearchExhausted] = deque()
@@ -216,7 +219,7 @@ class SearchHost:
     def _answer(self) -> None:
         """Ask the searcher until it has given all that is wanted, or has nothing now."""
         while self._wanted and not self._ended:
-            if self._limit and len(self._live) >= self._limit:
+            if self._limit and len(self._live) - len(self._paused) >= self._limit:
                 return
             trial = self._wanted[0]
             try:
@@ -236,12 +239,13 @@ class SearchHost:
                 self._ready.append((trial, answer))
             elif isinstance(answer, Exhausted):
                 self._end(answer.reason)
-            elif self._live or trial in self._again:
+            elif len(self._live) > len(self._paused) or trial in self._again:
                 return
             else:
                 self._idle += 1
                 if self._idle >= IDLE_ASKS:
-                    self._end(f"{self._name} had nothing to propose {IDLE_ASKS} times in a row while no trial was under way")
+                    state = "all trials under way were paused" if self._live else "no trial was under way"
+                    self._end(f"{self._name} had nothing to propose {IDLE_ASKS} times in a row while {state}")
 
     def _propose(self, trial: int) -> Proposal | Exhausted | SpaceError | None:
         """Ask it; what it proposes again may be outside of the space, if that has changed."""
@@ -269,9 +273,17 @@ class SearchHost:
             if self._wants_results:
                 self._searcher.on_trial_result(trial_id, dict(result))
         for decision in record.decisions:
-            if decision.do == "end" and decision.trial in self._live:
-                outcome = event.outcome if isinstance(event, AttemptEnded) and event.trial == decision.trial else "stopped"
-                self._complete(decision.trial, decision.data.get("outcome", outcome))
+            trial = decision.trial
+            if trial not in self._live:
+                continue
+            if decision.do == "paused" or (decision.do == "pause" and decision.data.get("mode") == "warm"):
+                self._paused.add(trial)
+            elif decision.do == "launch":
+                self._paused.discard(trial)
+            elif decision.do == "end":
+                self._paused.discard(trial)
+                outcome = event.outcome if isinstance(event, AttemptEnded) and event.trial == trial else "stopped"
+                self._complete(trial, decision.data.get("outcome", outcome))
 
     def _replayed(self, event: Suggested) -> None:
         trial, trial_id = event.trial, self._trial_id(event.trial)
@@ -340,4 +352,4 @@ def _overrides(searcher: Searcher, method: str) -> bool:
 
 
 def _matters(record: Record) -> bool:
-    return isinstance(record.event, Reported | Suggested) or any(decision.do == "end" for decision in record.decisions)
+    return isinstance(record.event, Reported | Suggested) or any(decision.do in _MOVES for decision in record.decisions)

@@ -9,7 +9,7 @@ from typing import Any
 from tunesmith.core import events as ev
 from tunesmith.core.ports import Header, Record
 from tunesmith.journal.memory import MemoryJournal
-from tunesmith.journal.projections import Curves, Decisions
+from tunesmith.journal.projections import Curves
 from tunesmith.journal.trials import TrialBook
 
 __all__ = ["Incumbents", "Ledger"]
@@ -62,7 +62,7 @@ class Ledger:
         keep: keep the records as well, in :attr:`records`.
 
     Attributes:
-        book: all trials; curves, incumbents: by metric; decisions: all of them.
+        book: all trials; curves, incumbents: by metric; decided: at, trial, do, reason and seq of all decisions.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Ledger:
         self.curves = {metric: Curves(metric) for metric, _ in objectives}
         self.incumbents = {metric: Incumbents(metric, mode) for metric, mode in objectives}
         self._objectives = [(self.curves[metric], self.incumbents[metric]) for metric, _ in objectives]
-        self.decisions = Decisions()
+        self.decided: list[tuple[float, int | None, str, str, int]] = []
         self.records = MemoryJournal(header) if keep else None
         self._last = 0
 
@@ -92,8 +92,8 @@ class Ledger:
                     curves.apply(record)
                     incumbents.reported(event)
             if record.decisions:
-                self.decisions.apply(record)
                 for decision in record.decisions:
+                    self.decided.append((event.at, decision.trial, decision.do, decision.reason, self._last))
                     if decision.do == "end" and decision.trial is not None:
                         self._ended(event.at, decision.trial, decision.data["outcome"])
         if self.records is not None:

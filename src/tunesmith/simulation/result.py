@@ -71,7 +71,8 @@ class Simulation:
 
     def decisions(self) -> list[dict[str, Any]]:
         """Everything that was decided: dicts of ``at`` (seconds), ``trial`` (number), ``do``, ``reason`` and ``seq``, in order."""
-        return list(self._ledger.decisions.entries)
+        names = ("at", "trial", "do", "reason", "seq")
+        return [dict(zip(names, decided, strict=True)) for decided in self._ledger.decided]
 
     def curves(self, metric: str | None = None) -> dict[int, Curve]:
         """Trial number -> iterations and values of an objective; see :class:`~tunesmith.journal.projections.Curve`."""

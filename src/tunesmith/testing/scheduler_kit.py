@@ -341,9 +341,10 @@ class SchedulerKit(SchedulerRuns):
         for record in loop.records:
             if isinstance(record.event, ev.Reported) and record.event.verdict is None:
                 for decision in record.decisions:
-                    assert decision.do not in ("pause", "stop", "exploit") or decision.reason, f"{decision} does not say why"
+                    assert decision.do not in ("pause", "stop", "exploit", "resize") or decision.reason, f"{decision} does not say why"
                     assert decision.do != "pause" or capabilities.pauses, "it pauses trials; its capabilities must say so"
                     assert decision.do != "exploit" or capabilities.exploits, "it copies trials; its capabilities must say so"
+                    assert decision.do != "resize" or capabilities.resizes, "it resizes trials; its capabilities must say so"
 
     def test_the_views_of_this_kit_are_read_only(self) -> None:
         shown: list[Any] = []

@@ -89,7 +89,7 @@ def events(trials: SearchStrategy[int] | None = None) -> SearchStrategy[Any]:
         st.builds(ev.AttemptStarted, trial, attempt, _objects(), at),
         st.builds(ev.CheckpointSaved, trial, attempt, _counts, checkpoints, at, sizes),
         st.builds(ev.SaveSkipped, trial, attempt, _counts, text, at),
-        st.builds(ev.Explored, trial, _drawn(), at),
+        st.builds(ev.Explored, trial, _drawn(), at, _counts, st.dictionaries(_names, st.lists(json_scalars(), max_size=3), max_size=2)),
         st.builds(ev.AttemptEnded, trial, attempt, text, st.none() | errors, at),
         _reopened(trial),
         st.builds(ev.TimerFired, text, at),
@@ -105,7 +105,7 @@ def _reopened(trial: SearchStrategy[int]) -> SearchStrategy[ev.Reopened]:
     metrics = st.dictionaries(_names, st.floats(), max_size=2)
     return st.builds(
         ev.Reopened, trial, _counts, why, metrics, st.none() | metrics, _counts, _times(), metrics, _counts, st.lists(saved, max_size=2),
-        st.none() | saved, _times(),
+        st.none() | saved, _times(), st.integers(0, 2), st.integers(0, 2),
     )  # fmt: skip
 
 
