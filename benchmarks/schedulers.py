@@ -64,6 +64,9 @@ BESIDE = {
 BESIDE_FIXED = {"ASHA (stop)": ("Ray ASHA",), "ASHA (promote)": ("Syne Tune ASHA (promote)",), "PASHA": ("Syne Tune PASHA",)}
 """Peers of the same name, or with the same idea; and those that are compared with a fixed number of samples."""
 
+SLOW = ("Ray median",)
+"""Each report costs it time for every result so far, minutes per search: on the first task only."""
+
 ENOUGH = 0.25
 """Searches that have reached the quality go on until this share of random search's time is over, for the regret, and no longer."""
 
@@ -297,6 +300,7 @@ def main() -> None:
         for name in options.tasks.split(";"):
             task = prepare(name.strip(), options.workers, range(options.seeds))
             rows += compare(task, peers, options.only)
+            peers = {peer: home for peer, home in peers.items() if peer not in SLOW}
         print()
         publish(rows)
 

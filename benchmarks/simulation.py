@@ -48,7 +48,7 @@ def fifo() -> dict[str, float]:
 def asha() -> dict[str, float]:
     import tunesmith as tune
 
-    return run(270_000, 81, tune.ASHAScheduler(max_t=81, reduction_factor=3))
+    return run(340_000, 81, tune.ASHAScheduler(max_t=81, reduction_factor=3))
 
 
 def table(found: Medians) -> list[Row]:

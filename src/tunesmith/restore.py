@@ -60,10 +60,12 @@ def restored(
     if "scheduler" in values:
         agree(parts["metrics"] or None, parts["modes"] or None, parts["scheduler"], parts["searcher"])
     policy = parts["checkpoint"]
+    prepare = getattr(parts["scheduler"], "prepare_space", None)
+    config = stored.space_config(param_space)
     spec = ExperimentSpec(
         **parts,
         trainable=replace(what, checkpoint_frequency=policy.frequency, checkpoint_at_end=bool(policy.at_end)),
-        space=Space.parse(stored.space_config(param_space)),
+        space=Space.parse(config if prepare is None else prepare(config)),
         name=_name_in(path, header.name),
         path=path,
         executor=_executor(given, description),

@@ -106,6 +106,14 @@ def test_what_the_saver_did_after_the_checkpoint_does_not_count(make: Make) -> N
     assert analysis.best_schedule("score", "max") == [(0, {"lr": 0.0}), (2, {"lr": 11.0})]
 
 
+def test_what_was_saved_before_anything_was_trained(make: Make) -> None:
+    analysis = make(
+        [suggested(n, lr=float(n)) for n in range(3)], reported(0, 2, saved="0/a"), copied(1, 0, "0/a", 2, lr=10.0), saved(1, 2, "1/a"),
+        copied(2, 1, "1/a", 2, lr=11.0), reported(2, 3, 0.9),
+    )  # fmt: skip
+    assert analysis.best_schedule("score", "max") == [(0, {"lr": 0.0}), (2, {"lr": 11.0})]
+
+
 def test_itself_with_other_values(make: Make) -> None:
     analysis = make(suggested(0, lr=0.1), reported(0, 3, 0.1, "0/a"), copied(0, 0, "0/a", 3, lr=0.2), reported(0, 4, 0.2, "0/b"))
     assert analysis.best_schedule("score", "max") == [(0, {"lr": 0.1}), (3, {"lr": 0.2})]

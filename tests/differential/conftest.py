@@ -192,7 +192,8 @@ class Ours:
 
     def choose(self) -> View | None:
         """What is to be started or resumed next."""
-        return cast("View | None", self.scheduler.choose(cast("Any", Waiting(self))))
+        chosen = self.scheduler.choose(cast("Any", Waiting(self)))
+        return self.trials[cast("int", chosen.trial)] if isinstance(chosen, Decision) else cast("View | None", chosen)
 
     def all_are_drawn(self) -> None:
         """No more will be added."""

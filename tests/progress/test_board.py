@@ -158,6 +158,7 @@ def test_each_pause_and_each_return_from_one(make: Any, story: Any) -> None:
     tale.tell(ev.AttemptEnded(0, 0, "stopped"), Decision("paused", 0, "waits", {"outcome": "stopped"}))
     tale.tell(ev.TimerFired("x"), Decision("resize", 0, "takes 2 CPUs", {"resources": {"cpu": 2.0}}), Decision("launch", 0))
     tale.report(0, 0.1, 3, Decision("continue", 0, "1st of 2"))
+    tale.report(0, 0.1, 4, Decision("continue", 0, "it says this in the log", {"notice": True}))
     assert [text.partition(" ")[2] for _, text in board.picture().decisions] == [
         "paused: waits", "goes on: 2nd of 7 at the cut", "paused: waits", "resized: takes 2 CPUs", "goes on", "goes on: 1st of 2",
     ]  # fmt: skip

@@ -126,11 +126,14 @@ class Field:
     def fill(self) -> None:
         while len(self.running) < self.slots:
             view = self.asha.choose(Wait(self.views, tuple(self.paused)))
-            if view is not None:
-                assert self.waits_highest(view.number)
-                self.promote(view.number)
-                del self.paused[view.number]
-                self.running.append(view.number)
+            if isinstance(view, Decision):
+                number = view.trial
+                assert number is not None
+                assert "is among the best" in view.reason
+                assert self.waits_highest(number)
+                self.promote(number)
+                del self.paused[number]
+                self.running.append(number)
             else:
                 assert not self.promotable(), f"{self.promotable()} could be promoted, and are not"
                 if len(self.views) == self.trials:
@@ -305,7 +308,7 @@ def end(asha: Any, trial: int, outcome: str = "finished", **metrics: Any) -> lis
 
 def choose(asha: Any, *paused: int, pending: tuple[int, ...] = ()) -> int | None:
     view = asha.choose(Wait({number: View(number) for number in paused}, paused, tuple(map(View, pending))))
-    return view.number if view is not None else None
+    return view.trial if isinstance(view, Decision) else view.number if view is not None else None
 
 
 def test_reasons() -> None:

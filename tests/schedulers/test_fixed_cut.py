@@ -11,11 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunesmith.core import events as ev
+from tunesmith.core.commands import Decision
 from tunesmith.core.settings import Settings
 from tunesmith.errors import SpecError
 from tunesmith.schedulers.base import Scheduler
 from tunesmith.schedulers.fixed_cut import FixedCutScheduler
 from tunesmith.testing import SchedulerKit
+
+
+def chosen(answer: Any) -> int | None:
+    """The number of what ``choose`` answers: a trial, or a decision that says why."""
+    if isinstance(answer, Decision):
+        assert answer.do == "launch"
+        assert "goes on" in answer.reason
+        return answer.trial
+    return None if answer is None else answer.number
 
 
 class TestFixedCut(SchedulerKit):
@@ -103,7 +113,7 @@ def test_all_wait_until_all_have_come_and_the_best_goes_on() -> None:
     cut = tell(scheduler, 3, 2, 0.5)
     assert done(cut) == [("stop", 2), ("stop", 0), ("stop", 3)]
     assert cut[1].reason == "0.4 at training_iteration 2 is 3rd of 4; only the best goes on"
-    assert scheduler.choose(Wait([], [1])).number == 1
+    assert chosen(scheduler.choose(Wait([], [1]))) == 1
     assert tell(scheduler, 1, 3, 9.0) == "CONTINUE"
     assert scheduler.choose(Wait([], [])) is None
 
@@ -152,7 +162,7 @@ def test_a_member_that_dies_at_the_cut_takes_no_place() -> None:
     tell(scheduler, 1, 2, 0.2)
     assert done(scheduler.on_trial_end(View(0), "stopped")) == []
     assert done(tell(scheduler, 2, 2, 0.3)) == [("stop", 2)]
-    assert scheduler.choose(Wait([], [1])).number == 1
+    assert chosen(scheduler.choose(Wait([], [1]))) == 1
 
 
 def test_the_best_first() -> None:
@@ -164,7 +174,7 @@ def test_the_best_first() -> None:
     order = []
     waiting = [0, 1, 2]
     while waiting:
-        order.append(scheduler.choose(Wait([], waiting)).number)
+        order.append(chosen(scheduler.choose(Wait([], waiting))))
         waiting.remove(order[-1])
     assert order == [1, 2, 0]
 
@@ -174,8 +184,8 @@ def test_who_does_not_fit_is_passed_over() -> None:
     scheduler.on_search_end()
     for number, loss in enumerate((0.1, 0.2, 0.3)):
         tell(scheduler, number, 2, loss)
-    assert scheduler.choose(Wait([], [0, 1], unfit={0})).number == 1
-    assert scheduler.choose(Wait([], [0])).number == 0
+    assert chosen(scheduler.choose(Wait([], [0, 1], unfit={0}))) == 1
+    assert chosen(scheduler.choose(Wait([], [0]))) == 0
 
 
 def test_equal_ones_go_by_number_and_nan_is_last() -> None:
@@ -199,7 +209,7 @@ def test_at_max_t_trials_are_stopped_by_a_bound() -> None:
     scheduler.on_search_end()
     tell(scheduler, 1, 2, 0.5)
     assert done(scheduler.on_trial_end(View(0), "stopped")) == [], "it had no place at the cut"
-    assert scheduler.choose(Wait([], [1])).number == 1
+    assert chosen(scheduler.choose(Wait([], [1]))) == 1
     scheduler.change({"max_t": 20})
     scheduler.on_trial_reopen(View(0))
     assert tell(scheduler, 0, 11, 0.4) == "CONTINUE"
@@ -235,7 +245,7 @@ def test_groups_are_cut_each_for_itself() -> None:
     assert done(tell(scheduler, 0, 2, 0.2)) == [("stop", 0)]
     assert done(tell(scheduler, 4, 2, 0.2)) == [("pause", None)]
     assert done(scheduler.on_search_end()) == [], "the last group is not full: its only member goes on"
-    assert [scheduler.choose(Wait([], [1, 4])).number for _ in range(2)] == [1, 4]
+    assert [chosen(scheduler.choose(Wait([], [1, 4]))) for _ in range(2)] == [1, 4]
 
 
 def test_an_infeasible_member_is_replaced_in_its_group() -> None:
@@ -261,7 +271,7 @@ def test_who_was_paused_by_somebody_else_is_resumed_in_the_next_session() -> Non
     assert scheduler.choose(Wait([], [0, 1])) is None
     scheduler.on_capacity({"cpu": 1.0})
     assert scheduler.choose(Wait([], [0, 1], unfit={1})) is None
-    assert scheduler.choose(Wait([], [0, 1])).number == 1
+    assert chosen(scheduler.choose(Wait([], [0, 1]))) == 1
     assert scheduler.choose(Wait([], [0])) is None
 
 
@@ -306,8 +316,8 @@ def test_whatever_happens_the_cut_comes_and_the_best_of_those_there_go_on(data: 
     best = sorted(there, key=lambda one: (there[one], one))
     assert {one for do, one in decisions if do == "stop"} == set(best[keep:])
     resumed = {one for do, one in decisions if do == "continue"}
-    while (view := scheduler.choose(Wait([], sorted(there)))) is not None:
-        resumed.add(view.number)
+    while (number := chosen(scheduler.choose(Wait([], sorted(there))))) is not None:
+        resumed.add(number)
     assert resumed == set(best[:keep])
 
 

@@ -141,7 +141,10 @@ def test_the_last_one_is_over_while_all_others_are_paused(outcome: str) -> None:
     for trial in range(3):
         stage.report(trial, 1, trial)
     stage.end(3, outcome)
-    left = [number for number in stage.live if number < 4]  # for the infeasible one another one is drawn
+    if outcome == "infeasible":  # another one is drawn in its place, and waited for
+        assert stage.live == [0, 1, 2, 4]
+        stage.report(4, 1, 4.0)
+    left = [number for number in stage.live if number < 5]
     assert left == [0, 1], "two places, and the next best has that of the dead one"
     assert set(stage.running) >= {0, 1}
 
@@ -340,8 +343,12 @@ def chosen(scheduler: Scheduler, waiting: Waiting) -> int | None:
     found = scheduler.choose(waiting)  # type: ignore[arg-type]
     if found is None:
         return None
-    waiting.start(found.number)
-    return found.number
+    if isinstance(found, Decision):  # a promoted one, and why
+        assert "go on to" in found.reason or "goes on to" in found.reason
+    number = found.trial if isinstance(found, Decision) else found.number
+    assert number is not None
+    waiting.start(number)
+    return number
 
 
 class Walked(Waiting):

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunesmith.core.commands import Decision
 from tunesmith.core.settings import Settings
 from tunesmith.errors import SpecError
 from tunesmith.schedulers.base import Scheduler
@@ -93,8 +94,10 @@ class Run:
                 self.pasha.on_trial_add(view)
                 if len(self.at) == len(self.curves):
                     self.obey(self.pasha.on_search_end(), -1)
-            self.paused.pop(view.number, None)
-            while self.report(view.number):
+            number = view.trial if isinstance(view, Decision) else view.number
+            assert number is not None
+            self.paused.pop(number, None)
+            while self.report(number):
                 pass
         return self
 

@@ -118,6 +118,15 @@ def test_what_was_in_the_option_that_is_left_goes() -> None:
     assert SPACE.resolve(found)["opt"] == {"name": "adam", "eps": 1e-8}
 
 
+def test_what_was_in_an_option_within_the_option_goes_too() -> None:
+    inner = choice([{"a": uniform(0, 1)}, {"b": uniform(0, 1)}])
+    space = Space.parse({"out": choice([{"in": inner, "c": 1}, {"d": 2}])})
+    values = {"out": 0, "out/0/in": 0, "out/0/in/0/a": 0.5}
+    before = space.resolve(values)
+    assert recorded(space, values, before, {"out": {"in": {"b": 0.25}, "c": 1}}) == {"out": 0, "out/0/in": 1, "out/0/in/1/b": 0.25}
+    assert recorded(space, values, before, {"out": {"d": 2}}) == {"out": 1}
+
+
 @pytest.mark.parametrize(
     ("entries", "text"),
     [

@@ -111,11 +111,11 @@ def _fill(ctl: Controller) -> Decisions:
         runnable = _runnable(state)
         if runnable is None:
             break
-        trial = _choose(ctl, runnable)
-        if trial is None:
+        launch = _choose(ctl, runnable)
+        if launch is None:
             refused = bool(runnable.pending)
             break
-        yield Decision("launch", trial.number, "resumed by the user" if trial.number in state.woken else "")
+        yield launch
     if limit > 0:
         _ask(state, limit, refused)
 
@@ -128,17 +128,18 @@ def _runnable(state: State) -> Runnable | None:
     return Runnable(heads, state.paused, state)
 
 
-def _choose(ctl: Controller, runnable: Runnable) -> Trial | None:
-    for number in (*ctl.state.woken, *ctl.state.lost):
-        if (trial := runnable.get(number)) is not None:
-            return trial
-    view = ctl.scheduler.choose(runnable)
-    if view is None:
-        return None
-    chosen = runnable.get(view.number)
+def _choose(ctl: Controller, runnable: Runnable) -> Decision | None:
+    state = ctl.state
+    for number in (*state.woken, *state.lost):
+        if runnable.get(number) is not None:
+            return Decision("launch", number, "resumed by the user" if number in state.woken else "")
+    chosen = ctl.scheduler.choose(runnable)
     if chosen is None:
-        raise BugError(f"scheduler {type(ctl.scheduler).__name__} chose trial {view.number}, which cannot be started now")
-    return chosen
+        return None
+    launch = chosen if isinstance(chosen, Decision) else Decision("launch", chosen.number)
+    if launch.do != "launch" or launch.trial is None or runnable.get(launch.trial) is None:
+        raise BugError(f"scheduler {type(ctl.scheduler).__name__} chose trial {launch.trial}, which cannot be started now")
+    return launch
 
 
 def _ask(state: State, limit: int, refused: bool) -> None:

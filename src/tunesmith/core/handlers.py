@@ -253,9 +253,10 @@ def save_skipped(ctl: Controller, event: ev.SaveSkipped) -> Decisions:
 def _kept(state: State, trial: Trial, checkpoint: str, iteration: int, size: int) -> Decisions:
     """A checkpoint is durable; exploits that waited for it can go on."""
     attribute = state.settings.score_attribute
-    score = trial.metrics.get(attribute) if attribute else None
+    metrics = trial.metrics if trial.loaded is None else {}  # before its first report an attempt has those of another past
+    score = metrics.get(attribute) if attribute else None
     score = score if isinstance(score, (int, float)) else None
-    value = objective(state.settings, trial.metrics) if iteration == trial.iteration else None
+    value = objective(state.settings, metrics) if iteration == trial.iteration else None
     saved = Saved(checkpoint, iteration, trial.time_total, score, value, size)
     keep(state, trial, saved)
     yield from drops(state)

@@ -40,7 +40,7 @@ def told(decision: Decision, trial_id: Callable[[int], str], *, paused: bool = F
         return None  # for an exploit
     elif do == "retry" and "resources" in data and not data.get("charge"):
         word = f"goes on with {worded(data['resources'])}"
-    elif (do == "launch" and paused) or (do == "continue" and reason):
+    elif (do == "launch" and paused) or (do == "continue" and reason and not data.get("notice")):
         word = "goes on"
     elif do == "launch" and reason:
         word = "started"

@@ -203,7 +203,7 @@ class AsyncHyperBandScheduler(Scheduler):
         self._drawn = True
         return self._dismiss()
 
-    def choose(self, runnable: Runnable) -> TrialView | None:
+    def choose(self, runnable: Runnable) -> TrialView | Decision | None:
         """Form "promote": the best that may be promoted from the highest rung; who was paused by a person; else new trials."""
         if self.form == "stop":
             return super().choose(runnable)
@@ -215,7 +215,8 @@ class AsyncHyperBandScheduler(Scheduler):
                 course = self._live[view.number]
                 ladder.leave(view.number, course)
                 self._go_on(view.number, course, level)
-                return view
+                what = f"is among the best {self._quota(bracket, level)} and goes on"
+                return self.launch(view, self._verdict(view.number, bracket, ladder.stages[level].rung, what))
         paused = cast("Collection[int]", runnable.paused)
         if len(paused) > waiting:
             for number in paused:

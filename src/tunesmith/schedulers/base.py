@@ -239,8 +239,8 @@ class Scheduler:
     def on_capacity(self, totals: Mapping[str, float]) -> None:
         """What there is to run on, e.g. ``{"cpu": 8.0, "gpu": 2.0}``; before the first trial starts, and again when it changes."""
 
-    def choose(self, runnable: Runnable) -> TrialView | None:
-        """The trial to start or resume next, or None: rather draw a new one."""
+    def choose(self, runnable: Runnable) -> TrialView | Decision | None:
+        """The trial to start or resume next (or ``self.launch(trial, reason)``), or None: rather draw a new one."""
         return runnable.pending[0] if runnable.pending else runnable.first_paused()
 
     def state(self) -> Any:
@@ -270,6 +270,11 @@ class Scheduler:
     def notice(text: str, trial: int | None = None) -> Decision:
         """Let the trial in hand go on, and tell the user something: a line in the log, and a recorded decision."""
         return Decision("continue", trial, text, {"notice": True})
+
+    @staticmethod
+    def launch(trial: TrialView, reason: str) -> Decision:
+        """Start or resume a trial and say why; for ``choose``."""
+        return Decision("launch", trial.number, reason)
 
     @staticmethod
     def save(trial: int, reason: str = "") -> Decision:

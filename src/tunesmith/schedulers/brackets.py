@@ -93,7 +93,7 @@ class Bracket:
         places: how many may take part in this round.
         milestones: ascending; the bracket is in round number ``round``, whose milestone is ``milestones[round]``.
         ranking: of those that wait.
-        going: members on the way to the milestone; promoted: those of them that were paused and are to be resumed, best first.
+        going: members on the way to the milestone; promoted: those of them that were paused and are to be resumed, best first, and why.
         waiting: members that have reached it, and at what time.
     """
 
@@ -105,7 +105,7 @@ class Bracket:
     ranking: Ranking
     round: int = 0
     going: dict[int, None] = field(default_factory=dict)
-    promoted: dict[int, None] = field(default_factory=dict)
+    promoted: dict[int, str] = field(default_factory=dict)
     waiting: dict[int, float] = field(default_factory=dict)
 
     @classmethod
@@ -177,7 +177,7 @@ class Bracket:
         for trial, score in zip(order[: cut.keep], scores):
             self.going[trial] = None
             if not self.reach(trial, times[trial], score):
-                self.promoted[trial] = None
+                self.promoted[trial] = ""
         return cut
 
     def extend(self, max_t: float, reduction_factor: float) -> None:

@@ -110,7 +110,7 @@ class FixedCutScheduler(Scheduler):
         self._open = 0  # the group that takes the next trial
         self._home: dict[int, int] = {}  # trial -> its group
         self._held: dict[int, None] = {}  # wait at a cut
-        self._ready: dict[int, None] = {}  # are to go on after one, best first
+        self._ready: dict[int, str] = {}  # are to go on after one, best first, and why
         self._drawn = False
         self._strangers = False  # trials may be paused that nobody here has paused
 
@@ -184,17 +184,17 @@ class FixedCutScheduler(Scheduler):
         """A session begins, or the machine has changed. Trials that a person had paused in an earlier session are everybody's now."""
         self._strangers = True
 
-    def choose(self, runnable: Runnable) -> TrialView | None:
+    def choose(self, runnable: Runnable) -> TrialView | Decision | None:
         """Who waits for a first start; then who has come through a cut; nobody that waits at one."""
         if runnable.pending:
             chosen: TrialView | None = runnable.pending[0]
         else:
             chosen = self._stranger(runnable) if self._strangers else None
-            if chosen is None:
-                chosen = next((view for number in self._ready if (view := runnable.get(number)) is not None), None)
         if chosen is not None:
             self._ready.pop(chosen.number, None)
-        return chosen
+            return chosen
+        chosen = next((view for number in self._ready if (view := runnable.get(number)) is not None), None)
+        return self.launch(chosen, self._ready.pop(chosen.number)) if chosen is not None else None
 
     # -- the cut ---------------------------------------------------------------------------------------------------------
 
@@ -211,10 +211,11 @@ class FixedCutScheduler(Scheduler):
             self._held.pop(one, None)
         decisions = [self._lose(group, one) for one in ranked[self.keep :]]
         for one in ranked[: self.keep]:
+            why = f"{self._standing(group, one)}: goes on"
             if one == in_hand:
-                decisions.append(Decision("continue", one, f"{self._standing(group, one)}: goes on"))
+                decisions.append(Decision("continue", one, why))
             else:
-                self._ready[one] = None
+                self._ready[one] = why
         return decisions
 
     def _latecomer(self, group: _Group, number: int) -> Answer:

@@ -131,14 +131,14 @@ class BracketScheduler(Scheduler):
         self._drawn = True
         return self._settle(self._brackets[-1]) if self._brackets else []
 
-    def choose(self, runnable: Runnable) -> TrialView | None:
+    def choose(self, runnable: Runnable) -> TrialView | Decision | None:
         """Promoted trials, those with the fewest cuts before them first; then waiting ones; then rather new ones."""
         for _, index in self._queue:
             bracket = self._brackets[index]
-            for number in bracket.promoted:
+            for number, why in bracket.promoted.items():
                 if (view := runnable.get(number)) is not None:
                     self._resumed(bracket, number)
-                    return view
+                    return self.launch(view, why)
         paused = cast("Collection[int]", runnable.paused)
         if len(paused) > self._resting:  # somebody else has paused one: a person, in this session or an earlier one
             for number in paused:
@@ -168,6 +168,9 @@ class BracketScheduler(Scheduler):
             if cut is None and bracket.promoted:
                 self._queue.remove(listed)
             cut = bracket.halve(self.reduction_factor)
+            for place, number in enumerate(cut.order[: cut.keep]):
+                if number in bracket.promoted:
+                    bracket.promoted[number] = self._verdict(bracket, cut, place)
             own = cut if hand in bracket.promoted and own is None else own
             decisions += [self.stop(self._verdict(bracket, cut, place), cut.order[place]) for place in range(cut.keep, len(cut.order))]
         if hand in bracket.waiting:

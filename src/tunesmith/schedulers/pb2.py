@@ -50,7 +50,7 @@ class _History:
         began, before = self.marks.get(trial, (time, score))
         self.marks[trial] = time, score
         self.trying.pop(trial, None)
-        self.loans.pop(trial, None)  # that exploit could not be
+        self.loans.pop(trial, None)  # that exploit could not be, or was given up
         if time <= began or not math.isfinite(before):
             return
         self.rows.append((began, before, dict(values), (score - before) / (time - began)))
@@ -164,8 +164,6 @@ class PB2(PopulationBasedTraining):
         super().on_exploit_end(trial, source, done)
         if done:
             self._history.moved(trial.number, trial.values)
-        else:
-            self._history.loans.pop(trial.number, None)
 
     def on_trial_end(self, trial: TrialView, outcome: str) -> list[Decision]:
         """As PBT; what it has shown stays known."""

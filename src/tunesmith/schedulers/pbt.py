@@ -85,9 +85,8 @@ class PopulationBasedTraining(Scheduler):
         SpecError: an argument is wrong, or there is nothing that could change.
 
     Differs from Ray Tune: values never leave their domain and a ``choice`` moves like a list (there it is multiplied). Whole numbers, and
-    numbers with a step, move by one step at least (2 x 1.2 is 3 and not 2). A trial that is as good as the one it would copy copies
-    nothing. One whose metric is nan counts as the worst, and copies (there it is left alone for good). ``quantile_fraction=0`` copies
-    nothing. A missing metric fails the trial, not the run. A trial that would be the next to run is not paused. With ``synch``, rounds
+    numbers with a step, move by one step at least (2 x 1.2 is 3 and not 2). A trial whose metric is nan counts as the worst, and copies
+    (there it is left alone for good). Of equally good ones the first counts as better. ``quantile_fraction=0`` copies nothing. A missing metric fails the trial, not the run. A trial that would be the next to run is not paused. With ``synch``, rounds
     close when a member ends, and the last to arrive need not pause. Searchers that learn are refused, as there. ``num_to_keep`` may be
     small: what is copied is pinned.
 
@@ -291,15 +290,10 @@ class PopulationBasedTraining(Scheduler):
         )
         return Decision("stop", None, reason, {"outcome": "user_error"})
 
-    def _quantile(self) -> int:
-        """How many are in the upper quantile, and in the lower one."""
-        count = len(self._ranking)
-        return 0 if count < 2 else min(math.ceil(count * self.quantile_fraction), count // 2)
-
     def _perturb(self, number: int, hand: int | None) -> tuple[list[Decision], bool]:
         """What a trial has to do with its place; and whether that ends its attempt. ``hand``: the one that waits for an answer."""
-        member, count, k = self._members[number], len(self._ranking), self._quantile()
-        place = self._ranking.place(number)
+        member, count, place = self._members[number], len(self._ranking), self._ranking.place(number)
+        k = min(math.ceil(count * self.quantile_fraction), count // 2)  # so many are in the upper quantile, and in the lower one
         member.fresh = place < k
         if member.fresh:
             reason = f"{self._standing(number)}: among the best, it may be copied"
@@ -309,13 +303,13 @@ class PopulationBasedTraining(Scheduler):
         return self._exploit(number, k, hand)
 
     def _exploit(self, number: int, k: int, hand: int | None) -> tuple[list[Decision], bool]:
-        member, score = self._members[number], self._ranking.score(number)
-        better = [other for other in self._ranking.best(k) if self._ranking.score(other) > score and self._members[other].fresh]
-        donors = [other for other in better if self._can_save or self._members[other].saved]
+        members, ranking = self._members, self._ranking
+        best = [other for other in ranking.best(k) if members[other].fresh and ranking.score(other) > -math.inf]
+        donors = [other for other in best if self._can_save or members[other].saved]
         if not donors:
-            return (self._advise(hand) if better and hand is not None else []), False
+            return (self._advise(hand) if best and hand is not None else []), False
         source = self.rng.choice(donors)
-        donor = self._members[source]
+        member, donor = members[number], members[source]
         reason = f"{self._standing(number)}: exploits trial {source} ({self._standing(source)})"
         member.own = (member.time, member.since)
         member.time, member.since = donor.time, donor.since

@@ -166,7 +166,7 @@ class ResourceChangingScheduler(Scheduler):
         """As the base scheduler needs it."""
         return self._base.prepare_space(config)
 
-    def choose(self, runnable: Runnable) -> TrialView | None:
+    def choose(self, runnable: Runnable) -> TrialView | Decision | None:
         """As the base scheduler chooses."""
         return self._base.choose(runnable)
 
