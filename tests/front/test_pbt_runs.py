@@ -240,8 +240,12 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize(("trainable", "synch", "at"), [(function, False, 17), (Class, True, 30), (function, True, 44), (Class, False, 51)])
-def test_a_driver_that_dies(trainable: Any, synch: bool, at: int, tmp_path: Path, faults: Any) -> None:
+@pytest.mark.parametrize(
+    ("trainable", "synch", "at", "restored"),
+    [(function, False, 17, False), (Class, True, 30, False), (function, True, 44, True), (Class, False, 51, True)],
+)
+def test_a_driver_that_dies(trainable: Any, synch: bool, at: int, restored: bool, tmp_path: Path, faults: Any) -> None:
+    """And another one that goes on: from the script, or from what is stored."""
     here = Path(__file__)
     text = SCRIPT.format(
         paths=[str(here.parent)], module=here.stem, at=at, trainable=trainable.__name__, folder=str(tmp_path), synch=synch
@@ -251,7 +255,11 @@ def test_a_driver_that_dies(trainable: Any, synch: bool, at: int, tmp_path: Path
         assert done.returncode == 9, done.stderr
         sys.modules.setdefault(here.stem, sys.modules[__name__])  # the stored classes are that module's
         try:
-            analysis = run(trainable, tmp_path, pbt(synch=synch), name="run", resume=True)
+            if restored:
+                tune.Tuner.restore(tmp_path / "run", trainable).fit()
+                analysis = open_experiment(tmp_path / "run")
+            else:
+                analysis = run(trainable, tmp_path, pbt(synch=synch), name="run", resume=True)
         finally:
             del sys.modules[here.stem]
         assert len(analysis.exploits()) > 2

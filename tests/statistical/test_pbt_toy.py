@@ -31,20 +31,20 @@ def climb(theta: list[float], config: dict[str, Any], rate: float, noise: random
     return {"q": 1.2 - theta[0] ** 2 - theta[1] ** 2 + 1e-9 * noise.random()}
 
 
-def best(scheduler: Any, seed: int) -> float:
-    """Q of the better worker after 200 steps."""
+def best(scheduler: Any, seed: int, steps: int = 200) -> float:
+    """Q of the better worker after so many steps."""
     noise = random.Random(seed)
 
     def train(config: dict[str, Any], _: int, memory: dict[str, Any]) -> dict[str, float]:
         return climb(memory.setdefault("theta", [0.9, 0.9]), config, 0.03, noise)
 
-    options: dict[str, Any] = {"num_samples": 2, "workers": 2, "max_t": 200, "metric": "q", "mode": "max", "seed": seed}
+    options: dict[str, Any] = {"num_samples": 2, "workers": 2, "max_t": steps, "metric": "q", "mode": "max", "seed": seed}
     return simulate(train, config=RANGE, search_alg=BasicVariantGenerator(CORNERS), scheduler=scheduler, **options).best_value
 
 
-def reached(make: Callable[[], Any], seeds: int) -> int:
+def reached(make: Callable[[], Any], seeds: int, steps: int = 200) -> int:
     """In how many runs the optimum was (almost) reached."""
-    return sum(best(make(), seed) >= 1.19 for seed in range(seeds))
+    return sum(best(make(), seed, steps) >= 1.19 for seed in range(seeds))
 
 
 def test_fixed_values_and_copying_alone_do_not_get_there() -> None:
@@ -58,9 +58,11 @@ def test_pbt_reaches_the_optimum() -> None:
     assert reached(lambda: PopulationBasedTraining(perturbation_interval=4, hyperparam_mutations=RANGE, **EVERY), 10) >= 8
 
 
-def test_pb2_reaches_the_optimum_with_less_than_half_as_many_looks() -> None:
-    """Every 10 steps, and not every 4. It did in 60 of 60 runs: 95 % or more; both of two fail with a probability of 0.3 % then."""
-    assert reached(lambda: PB2(perturbation_interval=10, hyperparam_bounds=RANGE, **EVERY), 2) >= 1
+def test_pb2_reaches_it_in_64_steps() -> None:
+    """With the best values from the first step on it takes 37, with PBT 80. PB2 did it in 56 of 60 runs: 84 % or more, with 95 % confidence.
+    If it is 84 %, less than 3 of 6 have a probability of 0.8 %. A model of the negative gains never did.
+    """
+    assert reached(lambda: PB2(perturbation_interval=4, hyperparam_bounds=RANGE, **EVERY), 6, 64) >= 3
 
 
 class Climber(tune.Trainable):

@@ -86,9 +86,10 @@ class PopulationBasedTraining(Scheduler):
 
     Differs from Ray Tune: values never leave their domain and a ``choice`` moves like a list (there it is multiplied). Whole numbers, and
     numbers with a step, move by one step at least (2 x 1.2 is 3 and not 2). A trial whose metric is nan counts as the worst, and copies
-    (there it is left alone for good). Of equally good ones the first counts as better. ``quantile_fraction=0`` copies nothing. A missing metric fails the trial, not the run. A trial that would be the next to run is not paused. With ``synch``, rounds
-    close when a member ends, and the last to arrive need not pause. Searchers that learn are refused, as there. ``num_to_keep`` may be
-    small: what is copied is pinned.
+    (there it is left alone for good). Of equally good ones the first counts as better. ``quantile_fraction=0`` copies nothing. A missing
+    metric fails the trial, not the run. A trial that would be the next to run is not paused. With ``synch``, rounds close when a member
+    ends, and the last to arrive need not pause. Searchers that learn are refused, as there. ``num_to_keep`` may be small: what is copied is
+    pinned.
 
     Example:
         >>> from tunesmith.space import uniform

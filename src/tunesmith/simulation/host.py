@@ -45,6 +45,8 @@ class VirtualHost(SearchHost):
 
     def poll(self) -> list[Suggested | SearchExhausted]:
         """Answers that are due, in the order of the trials."""
+        if not self._ready:
+            return []
         if not self._due or self._due[-1] <= self._clock.now():
             self._due.clear()
             return super().poll()
