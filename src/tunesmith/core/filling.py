@@ -67,7 +67,7 @@ def settle(ctl: Controller) -> Decisions:
         if not state.stopping:
             yield from _fill(ctl)
             state.drawn = state.drawn and tries(state) == 0
-            if not (state.drawn or state.asked) and tries(state) == 0:
+            if not (state.drawn or state.asked or state.skipped) and tries(state) == 0:  # those that are left out may be waited for
                 ctl.drawn_all()
                 continue
         moved = False
