@@ -191,7 +191,11 @@ class _State:
                     return
                 trial = self.waiting[0]
             self.forget(trial)
-            self.work(trial)
+            curve = self.curves.loss[self.rows[trial]]
+            if self.iterations[trial] == len(curve):  # it was paused at its last report
+                self.peer.over(trial, len(curve), curve[-1])
+            else:
+                self.work(trial)
 
     def add(self, wanted: int) -> None:
         while len(self.waiting) < wanted and (self.limits.samples is None or len(self.rows) < self.limits.samples):

@@ -512,7 +512,7 @@ def test_wrong_arguments(arguments: Any, what: str) -> None:
 
 def test_every_hook_is_the_base_schedulers_too() -> None:
     """Whatever a scheduler can override, this one passes on."""
-    own = {"stream", "stop", "pause", "save", "resize", "exploit", "notice"}  # decisions, and what they are made with
+    own = {"stream", "launch", "stop", "pause", "save", "resize", "exploit", "notice"}  # decisions, and what they are made with
     hooks = {name for name, value in vars(Scheduler).items() if inspect.isfunction(value) or isinstance(value, staticmethod)}
     hooks = {name for name in hooks if not name.startswith("_")} - own
     assert hooks <= set(vars(ResourceChangingScheduler)), hooks - set(vars(ResourceChangingScheduler))

@@ -51,7 +51,9 @@ def planned(source: Any, **given: Any) -> Plan:
     max_t = checks.whole("max_t", given["max_t"], least=1)
     length = _length(source, table, max_t, scheduler, ends=stopper is not None or budget is not None)
     limited = max_t is not None or stopper is not None
-    space, searcher, samples = _search(table, given["config"], searcher, given["num_samples"], chosen=given["search_alg"] is not None)
+    config, samples, searcher = _search(table, given["config"], searcher, given["num_samples"], chosen=given["search_alg"] is not None)
+    prepare = getattr(scheduler, "prepare_space", None)  # one of the user's own need not derive from ours
+    space = Space.parse(prepare(config) if prepare is not None else config)
     failure = _failure(given["failure_config"], given["max_failures"])
     workers = checks.whole("workers", given["workers"], least=1) or 1
     return Plan(
@@ -156,19 +158,19 @@ class _InOrder(Searcher):
 
 def _search(
     table: CurveTable | None, config: Any, searcher: Searcher, num_samples: Any, *, chosen: bool
-) -> tuple[Space, Searcher, int | None]:
-    """Space, searcher and trials. ``chosen``: the searcher is the caller's own."""
+) -> tuple[Mapping[Any, Any], int | None, Searcher]:
+    """What to draw from, how many trials, and by whom. ``chosen``: the searcher is the caller's own."""
     if config is not None and not isinstance(config, Mapping):
         raise SpecError(f"config must be a dict (name -> value or domain), got {type(config).__name__} {config!r}.")
     if config is not None or table is None:
-        return Space.parse(config or {}), searcher, checks.num_samples(1 if num_samples is None else num_samples)
+        return config or {}, checks.num_samples(1 if num_samples is None else num_samples), searcher
     if chosen:
         known = table.drawn_from is not None
         samples = len(table) if num_samples is None else checks.num_samples(num_samples)
-        return Space.parse(table.space("domains" if known else "rows")), searcher, samples
+        return table.space("domains" if known else "rows"), samples, searcher
     if num_samples is None:
-        return Space.parse(table.space()), _InOrder(table.key, len(table)), None
-    return Space.parse(table.space()), searcher, checks.num_samples(num_samples)
+        return table.space(), None, _InOrder(table.key, len(table))
+    return table.space(), checks.num_samples(num_samples), searcher
 
 
 def _searcher(given: Any) -> Searcher:
