@@ -17,6 +17,7 @@ import numpy as np
 from _simulator import CONTINUE, PAUSE, STOP, Limits, Peer, Run, rows
 
 import tunesmith as tune
+from tunesmith.core.commands import Decision
 from tunesmith.core.settings import Settings
 from tunesmith.schedulers import Scheduler
 from tunesmith.search.base import Proposal, Searcher, SearcherCapabilities
@@ -131,8 +132,10 @@ class Direct(Peer):
         return SimpleNamespace(pending=pending, paused=paused, get=get, first_paused=lambda: get(paused[0]) if paused else None)
 
     def choose(self) -> int | None:
-        view = self.scheduler.choose(self._runnable([]))
-        return None if view is None else self._start(view)
+        chosen = self.scheduler.choose(self._runnable([]))
+        if chosen is None:
+            return None
+        return self._start(self.views[chosen.trial] if isinstance(chosen, Decision) else chosen)
 
     def _start(self, view: _View) -> int:
         view.status = "RUNNING"

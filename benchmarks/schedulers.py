@@ -19,8 +19,8 @@ What a search leaves at the end of a fixed number of samples is shown too: PASHA
 Ours are run by ``tune.simulate`` with the real core, the peers' own classes by _simulator.py. Ray Tune and Optuna are in the benchmarks'
 environment. Syne Tune needs one of its own (0.13 has what 0.16 has no more, and wants numpy 1)::
 
-    python -m venv /tmp/syne && /tmp/syne/bin/pip install syne-tune==0.13.0
-    TUNESMITH_BENCH_PYTHONS=/tmp/syne/bin/python python benchmarks/schedulers.py
+    python -m venv ../syne && ../syne/bin/pip install syne-tune==0.13.0
+    TUNESMITH_BENCH_PYTHONS=../syne/bin/python python benchmarks/schedulers.py
 
 Several of them are separated as in PATH. Peers that are nowhere are left out, and named.
 """

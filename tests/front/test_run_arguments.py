@@ -398,8 +398,8 @@ def test_created_by_name() -> None:
         tune.create_searcher("random", max_concurent=3)
     with pytest.raises(SpecError, match=r"scheduler 'fifo' \(FIFOScheduler\) has no argument 'max_t'"):
         tune.create_scheduler("fifo", max_t=3)
-    with pytest.raises(SpecError, match=r"scheduler='asha' is not known\."):
-        tune.create_scheduler("asha")
+    with pytest.raises(SpecError, match=r"scheduler='ashaa' is not known\. Did you mean 'asha'\?"):
+        tune.create_scheduler("ashaa")
 
 
 @pytest.mark.parametrize("given", ["progress.csv", ("out.log", "error.txt")])

@@ -118,7 +118,7 @@ def end(
     status = ERROR if outcome in policy.FAILURES else TERMINATED
     yield Decision("end", number, reason, {"status": status, "outcome": outcome, **(by or {})})
     yield from drops(state)
-    for waiter in waiters:
+    for waiter in [waiter for waiter in waiters if waiter != number]:  # it may have been about to copy itself
         yield Decision("skip", waiter, f"exploit given up: trial {number} ended without a checkpoint")
     if state.stopping:
         return
