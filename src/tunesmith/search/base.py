@@ -142,7 +142,8 @@ class Searcher:
         Args:
             metric, mode: fill in what the searcher was not given itself.
             config: the user's config with its domains.
-            **spec: more, by name: ``space`` (a :class:`Space`) and ``seed`` (int).
+            **spec: more, by name: ``space`` (a :class:`Space`), ``seed`` (int), and, where they are known, ``budget`` (about how many
+                trials there will be), ``concurrency`` (at most so many at once) and ``early`` (whether a scheduler stops trials early).
 
         Returns:
             Whether the searcher takes the space from here; False: it has one of its own.
@@ -153,6 +154,29 @@ class Searcher:
         if self.mode is None:
             self._mode = mode
         return True
+
+    def add_evaluated_point(
+        self,
+        parameters: Mapping[str, Any],
+        value: Any,
+        error: bool = False,
+        pruned: bool = False,
+        intermediate_values: Sequence[float] | None = None,
+    ) -> None:
+        """Tell what is known already of one configuration; it is not run. Call it before the experiment begins.
+
+        Args:
+            parameters: the config, nested or with "a/b" keys.
+            value: what it had of the metric; of several metrics: one value for each.
+            error: it failed; the value does not count.
+            pruned: it was stopped early, and the value is the last one.
+            intermediate_values: what it reported, one value for each iteration.
+
+        Raises:
+            SpecError: this searcher cannot be told.
+            SpaceError: the configuration does not lie in the space; names the path.
+        """
+        raise SpecError(f"{type(self).__name__} cannot be told of points that were evaluated before; it learns from its own trials only.")
 
     # ---- what native searchers override
 
@@ -205,8 +229,19 @@ class Searcher:
 
     # ---- for the host
 
-    def bind(self, space: Space, metric: str | list[str] | None = None, mode: str | list[str] | None = None, seed: int = 0) -> None:
+    def bind(
+        self,
+        space: Space,
+        metric: str | list[str] | None = None,
+        mode: str | list[str] | None = None,
+        seed: int = 0,
+        **task: Any,
+    ) -> None:
         """Hand over the space; called once, by the host, before the first suggestion.
+
+        Args:
+            space, metric, mode, seed: the experiment's.
+            **task: more of what :meth:`set_search_properties` is told: ``budget``, ``concurrency``, ``early``.
 
         Raises:
             SpecError: the space has a grid that this searcher cannot walk through, or it cannot take several metrics.
@@ -218,7 +253,7 @@ class Searcher:
                 "the default searcher combines grids with random values."
             )
         self.__space, self.__seed = space, seed
-        self.set_search_properties(metric, mode, dict(space.config), space=space, seed=seed)
+        self.set_search_properties(metric, mode, dict(space.config), space=space, seed=seed, **task)
         if isinstance(self.metric, list | tuple) and len(self.metric) > 1 and not abilities.multi_objective:
             raise SpecError(f"{name}: optimises one metric, but {len(self.metric)} were given: {', '.join(self.metric)}.")
 

@@ -49,6 +49,7 @@ class SearchHost:
         wake: called from the searcher's thread when answers are ready for :meth:`poll`.
         earlier: of the sessions whose records :meth:`replay` is given.
         threaded: one that is not cheap has a thread of its own; false: it is called on the loop's, however long it takes.
+        **task: what else the searcher may want to know: see :meth:`Searcher.bind`.
 
     Raises:
         SpecError: the searcher cannot work on this space.
@@ -77,8 +78,9 @@ class SearchHost:
         wake: Callable[[], None] = lambda: None,
         earlier: Earlier | None = None,
         threaded: bool = True,
+        **task: Any,
     ) -> None:
-        searcher.bind(space, _one_or_list(metrics), _one_or_list(modes), seed)
+        searcher.bind(space, _one_or_list(metrics), _one_or_list(modes), seed, **task)
         self._earlier = earlier or Earlier()
         if self._earlier.first:
             searcher.begin_version(self._earlier.first, self._earlier.inside())
