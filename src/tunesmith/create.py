@@ -40,7 +40,20 @@ SCHEDULERS: Mapping[str, str] = {
     "successive_halving": "tunesmith.schedulers:SuccessiveHalvingScheduler",
 }
 SEARCHERS: Mapping[str, str] = {
+    "auto": "tunesmith.search:AutoSearch",
+    "ax": "tunesmith.search:AxSearch",
+    "bayesopt": "tunesmith.search:BayesOptSearch",
+    "bohb": "tunesmith.search:BOHBSearch",
+    "cmaes": "tunesmith.search:CMAESSearch",
+    "gp": "tunesmith.search:GPSearch",
+    "hyperopt": "tunesmith.search:HyperOptSearch",
+    "nevergrad": "tunesmith.search:NevergradSearch",
+    "nsga2": "tunesmith.search:NSGA2Search",
+    "optuna": "tunesmith.search:OptunaSearch",
     "random": "tunesmith.search:BasicVariantGenerator",
+    "smac": "tunesmith.search:SMACSearch",
+    "sobol": "tunesmith.search:QuasiRandomSearch",
+    "tpe": "tunesmith.search:TPESearch",
     "variant_generator": "tunesmith.search:BasicVariantGenerator",
 }
 

@@ -67,6 +67,7 @@ def describe(spec: ExperimentSpec, seed: int, num_samples: int | None, drain_s: 
         "name": spec.name,
         "trainable_name": spec.trainable.name,
         "searcher": type(spec.searcher).__name__,
+        "search": spec.searcher.explain(),
         "scheduler": type(spec.scheduler).__name__,
         "scheduler_options": redact(spec.scheduler.options()),
         "executor": executor.capabilities.name,
@@ -116,7 +117,7 @@ def changes(path: str, before: Mapping[str, Any], now: Mapping[str, Any], change
         tunesmith.errors.SpecError: resume of /runs/x: metrics were ['loss'] and are now ['acc']; ...
     """
     old, new = ({**spec, **asdict(Settings.parse(spec))} for spec in (before, now))
-    differing = {key: value for key, value in new.items() if old.get(key) != value and key not in ("seed", "space")}
+    differing = {key: value for key, value in new.items() if old.get(key) != value and key not in ("seed", "space", "search")}
     for key, why in _FIXED.items():
         if key in differing and key in before:
             what, one = _differs(key, before[key], now.get(key))

@@ -174,6 +174,7 @@ class _Session:
             spec.searcher, spec.space, seed=self.seed, metrics=spec.metrics, modes=spec.modes, trial_id=self.trial_id,
             prepare=self._prepare(), wake=executor.wake, earlier=self.versions.earlier(past), budget=spec.num_samples,
             concurrency=spec.max_concurrent, early=spec.scheduler.capabilities.needs_metric,
+            threaded=not spec.deterministic,
         )  # fmt: skip
         self.description = describe(spec, self.seed, self.host.total_samples(spec.num_samples), _drain_s(spec))
         before = described(past)

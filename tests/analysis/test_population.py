@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith.analysis import ExperimentAnalysis
+from tunesmith.analysis import ExperimentAnalysis, ResultGrid
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
 from tunesmith.core.ports import Record
@@ -85,6 +85,7 @@ def test_the_chain_of_the_winner(make: Make) -> None:
         copied(3, 0, "0/a", 2, lr=12.0), reported(3, 3, 0.5),
     )  # fmt: skip
     assert analysis.best_schedule("score", "max") == [(0, {"lr": 0.0}), (2, {"lr": 10.0}), (3, {"lr": 11.0})]
+    assert ResultGrid(analysis).best_schedule("score", "max") == analysis.best_schedule("score", "max")
     assert analysis.best_schedule("score", "min") == [(0, {"lr": 0.0}), (2, {"lr": 10.0})]  # trial 1
     json.dumps(analysis.best_schedule("score", "max"))
 

@@ -92,6 +92,9 @@ def test_old_names_are_the_same_things() -> None:
 
     assert tune.schedulers.FIFOScheduler is FIFOScheduler
     assert tune.suggest.BasicVariantGenerator is tune.search.BasicVariantGenerator
+    from tunesmith.suggest.auto import AutoSearch
+
+    assert AutoSearch is tune.suggest.AutoSearch is tune.search.AutoSearch
     assert tune.session.report is tune.report
     assert tune.result.TRAINING_ITERATION == "training_iteration"
     assert tune.trial.TERMINATED == "TERMINATED"

@@ -130,6 +130,7 @@ def test_a_score_is_turned_so_that_larger_is_better() -> None:
     assert objective.score({"loss": 2.0}) is None
     assert objective.score({"loss": "low", "accuracy": 0.5}) is None
     assert objective.show((-2.0, 0.5)) == "(loss 2, accuracy 0.5)"
+    assert objective.show((-math.inf, 0.5)) == "(loss nan or infinite, accuracy 0.5)"
     assert isinstance(objective.ranking(), ParetoRanking)
     single = Objective.of(["loss"], ["min"])
     assert single.score({"loss": 3}) == -3.0

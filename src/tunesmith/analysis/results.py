@@ -210,6 +210,12 @@ class ResultGrid:
         """One line per trial that reported: see :meth:`ExperimentAnalysis.dataframe`."""
         return self._analysis.dataframe(filter_metric, filter_mode)
 
+    def best_schedule(
+        self, metric: str | None = None, mode: str | None = None, scope: str = "last", filter_nan_and_inf: bool = True
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """The configurations that the best trial went through, with the iterations: see :meth:`ExperimentAnalysis.best_schedule`."""
+        return self._analysis.best_schedule(metric, mode, scope, filter_nan_and_inf)
+
     @property
     def errors(self) -> list[UserCodeError]:
         """One exception for each trial that ended in ERROR."""

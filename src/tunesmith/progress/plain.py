@@ -170,7 +170,8 @@ class PlainReporter:
         samples = spec.get("num_samples")
         parts = [
             plural(samples, "trial") if samples is not None else "trials without a limit",
-            *(f"{spec[key]}" for key in ("searcher", "scheduler") if spec.get(key)),
+            *([f"{spec['searcher']} ({spec['search']})" if spec.get("search") else spec["searcher"]] if spec.get("searcher") else []),
+            *([spec["scheduler"]] if spec.get("scheduler") else []),
             *([f"executor {spec['executor']}"] if spec.get("executor") else []),
             *([f"seed {spec['seed']}"] if spec.get("seed") is not None else []),
         ]

@@ -297,7 +297,9 @@ class Objective:
         return ParetoRanking()
 
     def show(self, score: Score) -> str:
-        """A score as the user reported it, for reasons."""
-        if isinstance(score, tuple):
-            return "(" + ", ".join(f"{name} {sign * value:.6g}" for name, sign, value in zip(self.metrics, self.signs, score)) + ")"
-        return f"{self.signs[0] * score:.6g}"
+        """A score as the user reported it, for reasons. Which of nan and the infinite values it was, a score does not say."""
+        parts = score if isinstance(score, tuple) else (score,)
+        texts = ["nan or infinite" if value == -math.inf else f"{sign * value:.6g}" for sign, value in zip(self.signs, parts)]
+        if not isinstance(score, tuple):
+            return texts[0]
+        return "(" + ", ".join(f"{name} {text}" for name, text in zip(self.metrics, texts)) + ")"

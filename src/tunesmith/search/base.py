@@ -155,6 +155,10 @@ class Searcher:
             self._mode = mode
         return True
 
+    def explain(self) -> str:
+        """What it chose to do on this space, and why: shown as the run begins. Asked after :meth:`bind`; "": nothing to say."""
+        return ""
+
     def add_evaluated_point(
         self,
         parameters: Mapping[str, Any],

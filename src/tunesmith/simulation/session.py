@@ -86,7 +86,8 @@ class Session:
         clock = self.executor.clock
         host = VirtualHost(
             plan.searcher, plan.space, seed=plan.seed, metrics=plan.metrics, modes=plan.modes, trial_id=self.trial_id, clock=clock,
-            charge=plan.charge, later=self.executor.wake_at,
+            charge=plan.charge, later=self.executor.wake_at, budget=plan.num_samples, concurrency=plan.max_concurrent or plan.workers,
+            early=plan.scheduler.capabilities.needs_metric,
         )  # fmt: skip
         self._samples = host.total_samples(plan.num_samples)
         self.drive = Drive(
