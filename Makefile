@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 
 # What each environment stamp installs.
 EXTRAS_quickstart := sklearn
-EXTRAS_dev := all,test,check
+EXTRAS_dev := test,check
 EXTRAS_full := all,test,check,frameworks,peers
 EXTRAS_bench := all,bench
 

@@ -146,7 +146,7 @@ def timed_run(objective: Objective, trials: int, executor: str, config: dict[str
     import tunesmith as tune
 
     if config is not None:
-        options |= {"config": config, "metric": "loss", "mode": "min", "seed": 1}
+        options |= {"config": config, "metric": "loss", "mode": "min", "seed": 1, "search_alg": "random"}
     folder = scratch()
     with stopwatch() as elapsed:
         tune.run(objective, num_samples=trials, executor=executor, verbose=0, storage_path=str(folder), **options)

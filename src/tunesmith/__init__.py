@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tunesmith.checkpoints import Checkpoint
     from tunesmith.config import CheckpointConfig, FailureConfig, RunConfig, SyncConfig, TuneConfig
     from tunesmith.create import create_scheduler, create_searcher
+    from tunesmith.defining import define_by_run
     from tunesmith.errors import (
         BugError,
         ExecutorError,
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
         TimeoutStopper,
         TrialPlateauStopper,
     )
+    from tunesmith.study import NoSuggestion, Study
     from tunesmith.trainable import Trainable, with_parameters, with_resources
     from tunesmith.tuner import Tuner
 
@@ -149,6 +151,7 @@ __all__ = [
     "MaximumIterationStopper",
     "MedianStoppingRule",
     "MetricError",
+    "NoSuggestion",
     "NoopStopper",
     "PASHAScheduler",
     "PatienceScheduler",
@@ -168,6 +171,7 @@ __all__ = [
     "SpecError",
     "Stopper",
     "StorageFull",
+    "Study",
     "SuccessiveHalvingScheduler",
     "SyncConfig",
     "TimeoutStopper",
@@ -185,6 +189,7 @@ __all__ = [
     "choice",
     "create_scheduler",
     "create_searcher",
+    "define_by_run",
     "get_checkpoint",
     "get_context",
     "get_trial_dir",
@@ -227,6 +232,7 @@ _EXPORTS = {
     "create": "create_scheduler create_searcher",
     "errors": "BugError ExecutorError Infeasible JournalCorrupt JournalError JournalLocked MetricError SerializationError SpaceError "
     "SpecError StorageFull TrialStopped TrialsFailed TuneError UserCodeError",
+    "defining": "define_by_run",
     "experiment": "Experiment",
     "preflights": "Preflight preflight",
     "progress.reporters": "CLIReporter JupyterNotebookReporter ProgressReporter",
@@ -243,6 +249,7 @@ _EXPORTS = {
     "sample_from uniform",
     "stopper": "CombinedStopper EarlyStopping ExperimentPlateauStopper FunctionStopper MaximumIterationStopper NoopStopper Stopper "
     "TimeoutStopper TrialPlateauStopper",
+    "study": "NoSuggestion Study",
     "trainable": "Trainable with_parameters with_resources",
     "tuner": "Tuner",
 }

@@ -66,7 +66,7 @@ def describe(spec: ExperimentSpec, seed: int, num_samples: int | None, drain_s: 
         "save_at_end": bool(checkpoint.at_end),
         "name": spec.name,
         "trainable_name": spec.trainable.name,
-        "searcher": type(spec.searcher).__name__,
+        "searcher": spec.searcher.label,
         "search": spec.searcher.explain(),
         "scheduler": type(spec.scheduler).__name__,
         "scheduler_options": redact(spec.scheduler.options()),

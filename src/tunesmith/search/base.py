@@ -6,11 +6,14 @@ import os
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunesmith.core.rng import stream
 from tunesmith.errors import SpecError
 from tunesmith.space import Space
+
+if TYPE_CHECKING:
+    from tunesmith.search.warm_start import Known
 
 __all__ = ["FINISHED", "Exhausted", "Proposal", "Searcher", "SearcherCapabilities"]
 
@@ -98,6 +101,7 @@ class Searcher:
     # Set by bind, not __init__, which subclasses may forget to call; mangled, because subclasses have their own names for spaces.
     __space: Space | None = None
     __seed: int = 0
+    __known: tuple[Known, ...] = ()  # of earlier trials, and not told yet
 
     def __init__(self, metric: str | list[str] | None = None, mode: str | list[str] | None = None) -> None:
         self._metric = metric
@@ -131,6 +135,12 @@ class Searcher:
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial is over. ``result``: its last one, None if it never reported or was not feasible. ``error``: it failed."""
 
+    def on_pause(self, trial_id: str) -> None:
+        """A trial is held by the scheduler: it is not over, but reports nothing until :meth:`on_unpause`."""
+
+    def on_unpause(self, trial_id: str) -> None:
+        """A trial that was held goes on."""
+
     def on_trial_failed(self, trial_id: str, outcome: str) -> None:
         """Called before ``on_trial_complete(error=True)`` with the class of the failure: "user_error", "nan", "infeasible" ..."""
 
@@ -154,6 +164,11 @@ class Searcher:
         if self.mode is None:
             self._mode = mode
         return True
+
+    @property
+    def label(self) -> str:
+        """What it is called where experiments are described: an experiment goes on with a searcher of the same label."""
+        return type(self).__name__
 
     def explain(self) -> str:
         """What it chose to do on this space, and why: shown as the run begins. Asked after :meth:`bind`; "": nothing to say."""
@@ -181,6 +196,40 @@ class Searcher:
             SpaceError: the configuration does not lie in the space; names the path.
         """
         raise SpecError(f"{type(self).__name__} cannot be told of points that were evaluated before; it learns from its own trials only.")
+
+    def add_evaluated_trials(self, trials_or_analysis: Any, metric: str | Sequence[str] | None = None) -> None:
+        """Tell what earlier experiments found: :meth:`add_evaluated_point` for each of their trials. Call it before the experiment begins.
+
+        Trials that are not over, and those without a result, are left out; failed ones are told as such. So are those whose configuration
+        the search space could not have drawn: one logged line says how many, and why the first of them.
+
+        Args:
+            trials_or_analysis: an ``ExperimentAnalysis`` or ``ResultGrid``, trials or results of such, or the path of an experiment's
+                directory, also of one that Ray Tune has written: read are each trial's ``params.json`` and ``result.json``. These do not
+                say which trials are over, or were infeasible in the end: ``open_experiment(path)`` does, of our own.
+            metric: what they called it, one name for each of the searcher's metrics; None: as the searcher does.
+
+        Raises:
+            SpecError: there is nothing at that path, or it is nothing of these; or this searcher cannot be told.
+        """
+        from tunesmith.search.warm_start import evaluated
+
+        if not self.overrides("add_evaluated_point"):
+            self.add_evaluated_point({}, None)  # says that it cannot be told
+        self.__known = (*self.__known, (evaluated(trials_or_analysis), metric))
+        if self.__space is not None:
+            self.__tell_known(self.__space)
+
+    def __tell_known(self, space: Space) -> None:
+        from tunesmith.search.warm_start import tell
+
+        known, self.__known = self.__known, ()
+        for trials, metric in known:
+            tell(self, space, trials, self.metric if metric is None else metric)
+
+    def overrides(self, method: str) -> bool:
+        """Whether calling ``method`` does anything that this base class does not. A searcher around another asks that one, too."""
+        return getattr(type(self), method) is not getattr(Searcher, method) or method in vars(self)
 
     # ---- what native searchers override
 
@@ -260,12 +309,14 @@ class Searcher:
         self.set_search_properties(metric, mode, dict(space.config), space=space, seed=seed, **task)
         if isinstance(self.metric, list | tuple) and len(self.metric) > 1 and not abilities.multi_objective:
             raise SpecError(f"{name}: optimises one metric, but {len(self.metric)} were given: {', '.join(self.metric)}.")
+        if self.__known:
+            self.__tell_known(space)
 
     # ---- state
 
     def get_state(self) -> dict[str, Any]:
         """What :meth:`set_state` needs to go on from here; picklable."""
-        ours = ("_Searcher__space", "_Searcher__seed")
+        ours = ("_Searcher__space", "_Searcher__seed", "_Searcher__known")
         return {name: value for name, value in vars(self).items() if name not in ours}
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -90,12 +90,12 @@ class SearchHost:
         self._prepare = prepare
         self._wake = wake
         self._limit = searcher.max_concurrent or 0
-        self._wants_results = _overrides(searcher, "on_trial_result")
-        self._wants_ends = _overrides(searcher, "on_trial_complete") or _overrides(searcher, "on_trial_failed")
+        self._wants_results = searcher.overrides("on_trial_result")
+        self._wants_ends = searcher.overrides("on_trial_complete") or searcher.overrides("on_trial_failed")
         # One that only suggests is asked again what it was asked, in the same places.
-        self._asks_again = not (_overrides(searcher, "on_replayed") or _overrides(searcher, "propose"))
+        self._asks_again = not (searcher.overrides("on_replayed") or searcher.overrides("propose"))
         # Nothing that happens to trials matters to a searcher without hooks whose answers are always there.
-        hooks = self._wants_results or self._wants_ends or self._asks_again or _overrides(searcher, "on_replayed")
+        hooks = self._wants_results or self._wants_ends or self._asks_again or searcher.overrides("on_replayed")
         self._follows = hooks or self._limit > 0 or not searcher.capabilities.cheap
         self._session = -1  # whose records are replayed
         # The next seven belong to the thread that calls the searcher.
@@ -279,13 +279,21 @@ class SearchHost:
             if trial not in self._live:
                 continue
             if decision.do == "paused" or (decision.do == "pause" and decision.data.get("mode") == "warm"):
-                self._paused.add(trial)
-            elif decision.do == "launch":
+                self._hold(trial)
+            elif decision.do == "launch" and trial in self._paused:
                 self._paused.discard(trial)
+                if not self._ended:
+                    self._searcher.on_unpause(self._trial_id(trial))
             elif decision.do == "end":
                 self._paused.discard(trial)
                 outcome = event.outcome if isinstance(event, AttemptEnded) and event.trial == trial else "stopped"
                 self._complete(trial, decision.data.get("outcome", outcome))
+
+    def _hold(self, trial: int) -> None:
+        if trial not in self._paused:
+            self._paused.add(trial)
+            if not self._ended:
+                self._searcher.on_pause(self._trial_id(trial))
 
     def _replayed(self, event: Suggested) -> None:
         trial, trial_id = event.trial, self._trial_id(event.trial)
@@ -347,10 +355,6 @@ def _one_or_list(names: Sequence[str]) -> str | list[str] | None:
     if len(names) > 1:
         return list(names)
     return names[0] if names else None
-
-
-def _overrides(searcher: Searcher, method: str) -> bool:
-    return getattr(type(searcher), method) is not getattr(Searcher, method) or method in vars(searcher)
 
 
 def _matters(record: Record) -> bool:
