@@ -298,7 +298,7 @@ class NoSearcher:
         ({"max_checkpoint_bytes": "1GB"}, "max_checkpoint_bytes must know which checkpoints are the best"),
         ({"max_checkpoint_bytes": 1.5}, "max_checkpoint_bytes must be a number of bytes"),
         ({"take_over": "yes"}, "take_over must be True or False"),
-        ({"search_alg": "hyperoptt"}, r"search_alg='hyperoptt' is not known\..* Known names: random, variant_generator"),
+        ({"search_alg": "hyperoptt"}, r"search_alg='hyperoptt' is not known\..* Known names: auto, ax, .*variant_generator"),
         ({"search_alg": BasicVariantGenerator}, "got the class BasicVariantGenerator; pass an instance"),
         ({"search_alg": 3}, "search_alg: int 3 has no method suggest"),
         ({"search_alg": NoSearcher()}, r"derive it from tune\.search\.Searcher"),
