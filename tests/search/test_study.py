@@ -100,7 +100,7 @@ def xs(one: Study) -> list[float]:
 
 
 def test_a_trial_has_its_configuration() -> None:
-    one = study(config={"net": {"act": tune.choice([len, abs]), "n": 3}, "x": tune.uniform(0, 1)})
+    one = study("random", config={"net": {"act": tune.choice([len, abs]), "n": 3}, "x": tune.uniform(0, 1)})
     trial = one.ask()
     assert (trial.number, trial.trial_id, trial.state, trial.source) == (0, "00000", "pending", "random")
     assert trial.config["net"]["act"] in (len, abs)
@@ -569,4 +569,7 @@ def test_killed_it_has_all_that_was_acknowledged(tmp_path: Path) -> None:
         assert len(one.trials) - last in (1, 2)
         assert all(trial.state == "finished" for trial in one.trials[: last + 1])
         fresh = study(seed=3)
-        assert xs(one) == [fresh.ask().config["x"] for _ in one.trials]
+        for asked in xs(one):
+            trial = fresh.ask()
+            assert trial.config["x"] == asked
+            fresh.tell(trial, asked)

@@ -50,6 +50,8 @@ class NativeSearcher(Searcher):
     """
 
     capabilities: ClassVar[SearcherCapabilities] = SearcherCapabilities(conditional=True, constraints=True, batch=True)
+    needs_metric: ClassVar[bool] = True
+    """Whether there must be something to learn from."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class NativeSearcher(Searcher):
         super().set_search_properties(metric, mode, config, **spec)
         space: Space = spec["space"]
         metrics, modes = _several(self.metric), _several(self.mode)
-        if not metrics:
+        if not metrics and self.needs_metric:
             raise SpecError(f"{type(self).__name__}: needs a metric to optimise; give metric=... and mode='min' or 'max'.")
         self._problem = Problem(
             space, metrics, tuple(-1.0 if mode == "max" else 1.0 for mode in modes), spec["seed"] if self.seed is None else self.seed,
