@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith import checks
 from tunesmith.config import CheckpointConfig, FailureConfig
-from tunesmith.create import create_executor, create_scheduler, create_searcher
+from tunesmith.create import create_executor, create_scheduler, create_searcher, usual_searcher
 from tunesmith.errors import SpecError
 from tunesmith.objectives import agree
 from tunesmith.places import JOURNAL, check_name, choose_directory, default_name, storage_root
@@ -129,15 +129,17 @@ def check(
     what, keep = _checkpointing(trainable_from(trainable), checkpoint or CheckpointConfig())
     failure = failure or FailureConfig()
     limit = checks.whole("max_concurrent_trials", max_concurrent_trials, least=1)
-    searcher, scheduler = _searcher(search_alg), scheduler_from(scheduler)
+    scheduler = scheduler_from(scheduler)
+    searcher = None if search_alg is None else _searcher(search_alg)
     metrics, modes = agree(metric, mode, scheduler, searcher)
     prepare = getattr(scheduler, "prepare_space", None)  # one of the user's own need not derive from ours
+    space = Space.parse(prepare(config or {}) if prepare is not None else config or {})
     spec = ExperimentSpec(
         trainable=what,
         name=name or default_name(what.name),
         path="",
-        space=Space.parse(prepare(config or {}) if prepare is not None else config or {}),
-        searcher=searcher,
+        space=space,
+        searcher=searcher or usual_searcher(space, metrics, exploits=scheduler.capabilities.exploits),
         scheduler=scheduler,
         metrics=metrics,
         modes=modes,
@@ -213,8 +215,8 @@ def executor_from(given: Any) -> Executor:
 
 
 def _searcher(given: Any) -> Searcher:
-    if given is None or isinstance(given, str):
-        return create_searcher("random" if given is None else given)
+    if isinstance(given, str):
+        return create_searcher(given)
     if hasattr(given, "suggest") and not hasattr(given, "bind"):
         raise SpecError(f"search_alg: {type(given).__name__} can suggest, but is no Searcher; derive it from tune.search.Searcher.")
     return checks.instance("search_alg", given, ("suggest", "bind"))  # type: ignore[no-any-return]

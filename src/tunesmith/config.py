@@ -47,7 +47,7 @@ class TuneConfig:
     Args:
         metric: what to optimise, a reported key ("a/b" for nested ones), or a list of them.
         mode: "min" or "max", or a list of equal length. What is missing here is taken from the scheduler or the searcher.
-        search_alg: a searcher, its name ("random"), or None for grid x random.
+        search_alg: a searcher, its name ("random", "tpe" ...), or None: see :func:`tunesmith.run`.
         scheduler: a scheduler, its name ("fifo"), or None for first in, first out.
         num_samples: how many times the space is drawn (each time the whole grid); -1: until a limit.
         max_concurrent_trials: at most so many trials at once, >= 1; None: as many as fit.

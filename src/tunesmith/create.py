@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import SpecError
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from tunesmith.executors.base import Executor
     from tunesmith.schedulers.base import Scheduler
     from tunesmith.search.base import Searcher
+    from tunesmith.space import Space
 
-__all__ = ["EXECUTORS", "SCHEDULERS", "SEARCHERS", "create_executor", "create_scheduler", "create_searcher"]
+__all__ = ["EXECUTORS", "SCHEDULERS", "SEARCHERS", "create_executor", "create_scheduler", "create_searcher", "usual_searcher"]
 
 EXECUTORS: Mapping[str, str] = {
     "inline": "tunesmith.executors.inline:InlineExecutor",
@@ -94,6 +95,19 @@ def create_searcher(search_alg: str, **options: Any) -> Searcher:
         'BasicVariantGenerator'
     """
     return _create("search_alg", SEARCHERS, search_alg, options)  # type: ignore[no-any-return]
+
+
+def usual_searcher(space: Space, metrics: Sequence[str], *, exploits: bool = False) -> Searcher:
+    """The searcher of those who name none: one that learns, where there is something to learn from and to learn about.
+
+    Args:
+        space: what is searched.
+        metrics: what is optimised.
+        exploits: whether the scheduler changes configurations as trials go on, so that results are not those of what was proposed.
+    """
+    walked = space.has_grid or space.computes  # a function may return a grid
+    learns = metrics and not space.is_empty and not walked and not exploits
+    return create_searcher("auto" if learns else "random")
 
 
 def create_executor(executor: str) -> Executor:

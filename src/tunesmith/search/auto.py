@@ -85,7 +85,7 @@ def plan_for(problem: Problem) -> Plan:
     options = sum(len(domain.categories) for domain in domains if isinstance(domain, Categorical))
     size = len(domains) + options
     if size > GP_PARAMETERS:
-        return Plan((Stage("TPE"),), f"{_plural(len(domains), 'parameter')}, and {options} options of choices" if options else _plural(len(domains), "parameter"))
+        return Plan((Stage("TPE"),), _plural(len(domains), "parameter") + (f", {options} options of choices" if options else ""))
     if problem.concurrency is not None and problem.concurrency > GP_CONCURRENCY:
         return Plan((Stage("TPE"),), f"{problem.concurrency} trials at once")
     reason = f"{_plural(len(domains), 'parameter')}, one objective"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tunesmith import checks
 from tunesmith.core.rng import fresh_seed
-from tunesmith.create import create_searcher
+from tunesmith.create import create_searcher, usual_searcher
 from tunesmith.errors import SpecError, StorageFull
 from tunesmith.hints import did_you_mean
 from tunesmith.objectives import agree
@@ -43,7 +43,7 @@ class Study:
         config: the search space, as for :func:`tunesmith.run`.
         metric: name of what is optimised, or a list of names; None: the searcher's, else "_metric".
         mode: "min" or "max", one for each metric; None: the searcher's.
-        search_alg: a searcher, the name of one, or None: grid x random.
+        search_alg: a searcher, the name of one, or None: as for :func:`tunesmith.run`.
         seed: of all random streams; None: one is drawn (see :attr:`seed`).
         num_samples: how many trials there will be (a grid: passes over it), >= 1; None: no end.
         path: a file for all that is asked and told, written as it goes: when this process dies, the same call goes on exactly from there.
@@ -74,14 +74,14 @@ class Study:
         num_samples: int | None = None,
         path: str | os.PathLike[str] | None = None,
     ) -> None:
-        if search_alg is None or isinstance(search_alg, str):
-            self.searcher = create_searcher(search_alg or "random")
-        else:
-            self.searcher = checks.instance("search_alg", search_alg, ("suggest", "bind"))
+        given = create_searcher(search_alg) if isinstance(search_alg, str) else search_alg
         self.space = Space.parse(config)
-        self.metrics, self.modes = agree(metric, mode, None, self.searcher)
+        self.metrics, self.modes = agree(metric, mode, None, given)
         if not self.metrics:
             raise SpecError("Study: needs a metric and a mode; give metric=... and mode='min' or 'max'.")
+        if given is None:
+            given = usual_searcher(self.space, self.metrics)
+        self.searcher: Searcher = checks.instance("search_alg", given, ("suggest", "bind"))
         budget = checks.whole("num_samples", num_samples, least=1)
         self._seed = checks.whole("seed", seed)
         self._events: list[dict[str, Any]] = []
