@@ -52,7 +52,7 @@ def markdown(rows: list[tuple[str, Row]]) -> str:
 
 
 if __name__ == "__main__":
-    everything = sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_") and path.stem != "run_all")
+    everything = sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith(("_", "make_")) and path.stem != "run_all")
     text = markdown(run(sys.argv[1:] or everything))
     print(text)
     if not sys.argv[1:]:

@@ -93,8 +93,8 @@ def run(
         num_samples: how often the space is drawn, each time with the whole grid; >= 1, or -1: until a limit.
         storage_path: directory of all experiments, relative to the working directory; None: ``TUNESMITH_RESULTS_DIR`` or
             ``~/tunesmith_results``. ``local_dir`` is its old name.
-        search_alg: a searcher, or its name; None: "auto", which picks one that learns, and grid x random where there is a ``grid_search``, no
-            metric, or a scheduler that changes configurations. "random" is plain random search.
+        search_alg: a searcher, or its name; None: "auto", which picks one that learns, and grid x random where there is a
+            ``grid_search``, no metric, or a scheduler that changes configurations. "random" is plain random search.
         scheduler: a scheduler, "fifo", or None: first in, first out.
         max_concurrent_trials: at most so many trials at once, >= 1. None: as many as fit.
         checkpoint_config: a ``CheckpointConfig``; or, each for itself, ``keep_checkpoints_num`` (per trial, >= 1),

@@ -23,7 +23,8 @@ ResourceChangingScheduler Result ResultGrid RunConfig SerializationError Simulat
 Study SuccessiveHalvingScheduler SyncConfig TimeoutStopper Trainable TrialPlateauStopper TrialStopped TrialsFailed TuneConfig TuneContext
 TuneError Tuner UserCodeError __version__ checkpoint_dir choice create_scheduler create_searcher define_by_run get_checkpoint get_context
 get_trial_dir get_trial_id get_trial_name get_trial_resources grid_search is_session_enabled lograndint loguniform open_experiment
-preflight qlograndint qloguniform qrandint qrandn quniform randint randn register_env register_trainable report require run run_experiments sample_from simulate
+preflight qlograndint qloguniform
+qrandint qrandn quniform randint randn register_env register_trainable report require run run_experiments sample_from simulate
 uniform with_parameters with_resources
 """.split())  # noqa: SIM905 - readable as a text
 

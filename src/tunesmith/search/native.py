@@ -174,7 +174,8 @@ class NativeSearcher(Searcher):
         rewards = value if isinstance(value, Sequence) else [value]
         if len(rewards) != len(problem.metrics):
             raise SpecError(
-                f"{type(self).__name__}: {len(rewards)} values were given for an evaluated point, and there are {len(problem.metrics)} metrics."
+                f"{type(self).__name__}: {len(rewards)} values were given for an evaluated point, and there are "
+                f"{len(problem.metrics)} metrics."
             )
         trial = -1 - sum(observation.trial < 0 for observation in self._observations)
         values = problem.space.complete(values, stream(problem.seed, "complete", trial))

@@ -59,8 +59,8 @@ class Sampler(ABC):
         Parameters that are missing are drawn at random, those of options that are not taken are dropped. None: one at random.
         """
 
-    def observe(self, observation: Observation) -> None:
+    def observe(self, observation: Observation) -> None:  # noqa: B027 - some learn nothing
         """A trial is over; each comes once. Also called for what users know already, before the first question."""
 
-    def report(self, trial: int, values: Mapping[str, Any], step: float, losses: tuple[float, ...]) -> None:
+    def report(self, trial: int, values: Mapping[str, Any], step: float, losses: tuple[float, ...]) -> None:  # noqa: B027
         """A running trial had ``losses`` after ``step``; only called if :attr:`follows_reports`."""

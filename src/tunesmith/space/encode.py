@@ -82,6 +82,8 @@ def from_unit(domain: Domain, unit: float) -> Any:
         whole = math.floor(value) if domain.q is None else round(value / domain.q) * domain.q
         return min(max(whole, domain.lower), domain.last)
     assert isinstance(domain, Float)
+    if domain.q is None and unit in (0.0, 1.0):
+        return domain.upper if unit else domain.lower  # a logarithm and its exponential need not meet again
     return min(max(value if domain.q is None else _step(value, domain.q), domain.lower), domain.upper)
 
 
