@@ -12,6 +12,7 @@ from tunesmith.search.native import NativeSearcher
 from tunesmith.search.problem import Observation, Problem
 from tunesmith.search.sampler import Asked, Sampler
 from tunesmith.space import Categorical, Function, Space
+from tunesmith.space.encode import Encoder
 
 __all__ = ["AutoSearch", "Plan", "Stage", "plan_for"]
 
@@ -121,12 +122,26 @@ class AutoSampler(Sampler):
 
     def propose(self, asked: Asked) -> Proposal | None:
         """See the base."""
+        if asked.trial == 0 and asked.attempt == 0:  # a good guess, and models need not be loaded before something runs
+            return middle(self.problem.space)
         stage = self.plan.at(len(self._observations) + len(asked.pending))
         if stage is not self._stage or self._current is None:
             self._stage, self._current = stage, make(stage.sampler, self.problem)
             for observation in self._observations:
                 self._current.observe(observation)
         return self._current.propose(asked)
+
+
+def middle(space: Space) -> Proposal:
+    """The middle of the space, under its own distribution: logarithms are halved as logarithms are.
+
+    Example:
+        >>> from tunesmith.space import randint, uniform
+        >>> middle(Space.parse({"lr": uniform(0, 1), "n": randint(0, 10)})).values
+        {'lr': 0.5, 'n': 5}
+    """
+    encoder = Encoder(space, one_hot=False)
+    return Proposal(encoder.decode([0.5] * encoder.dim), "middle")
 
 
 def make(name: str, problem: Problem) -> Sampler:
@@ -146,7 +161,7 @@ class AutoSearch(NativeSearcher):
     - parameters that depend on others, more parameters, or more than 50 trials at once: TPE;
     - several objectives: TPE for the first 1,000 trials, then NSGA-II.
 
-    Your usual configuration is worth more than any algorithm's first guess: give it as ``points_to_evaluate``.
+    The first trial is the middle of the space. Your usual configuration is worth more than that: give it as ``points_to_evaluate``.
 
     Args:
         metric, mode, points_to_evaluate, evaluated_rewards, outcome_constraints, max_concurrent, seed, duplicates: as for

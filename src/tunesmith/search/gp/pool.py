@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from tunesmith.search.gp.columns import Array, Columns
 
@@ -11,28 +10,24 @@ __all__ = ["around", "cover", "first_point"]
 
 
 def cover(columns: Columns, count: int, rng: np.random.Generator) -> Array:
-    """``count`` rows that fill the cube evenly; all there are, if these are not many more."""
+    """About ``count`` rows (the next power of 2) that fill the cube evenly; all there are, if these are fewer."""
     if (every := columns.every(4 * count)) is not None:
         return every
-    return columns.snap(_sequence(columns.dim, np.arange(count), rng.random(columns.dim)))
+    from scipy.stats import qmc
+
+    power = max(1, int(np.ceil(np.log2(count))))
+    sobol = qmc.Sobol(columns.dim, scramble=True, seed=int(rng.integers(1 << 31)))
+    return columns.snap(sobol.random_base2(power))
 
 
 def first_point(columns: Columns, seed: int, number: int) -> Array:
-    """Row ``number`` of a sequence that fills the cube evenly, whatever its length: the beginning of a search."""
-    shift = np.random.Generator(np.random.PCG64(seed % (1 << 63))).random(columns.dim)
-    return np.asarray(columns.snap(_sequence(columns.dim, np.array([number]), shift))[0])
+    """Row ``number`` of a scrambled Sobol sequence: the beginning of a search."""
+    from scipy.stats import qmc
 
-
-def _sequence(dim: int, numbers: npt.NDArray[np.int64], shift: Array) -> Array:
-    """Points of the additive recurrence with the generalised golden ratio, moved by ``shift``.
-
-    Roberts, "The unreasonable effectiveness of quasirandom sequences" (2018): as even as Sobol's where there are few points, and it needs
-    no ``scipy.stats``, which takes longer to load than many a trial.
-    """
-    golden = 1.5
-    for _ in range(40):  # the root of x ** (dim + 1) = x + 1
-        golden = (1.0 + golden) ** (1.0 / (dim + 1))
-    return np.asarray((shift + np.outer(numbers, golden ** -np.arange(1.0, dim + 1))) % 1.0)
+    sobol = qmc.Sobol(columns.dim, scramble=True, seed=seed % (1 << 31))
+    if number:
+        sobol.fast_forward(number)
+    return np.asarray(columns.snap(sobol.random(1))[0])
 
 
 def around(columns: Columns, rows: Array, count: int, rng: np.random.Generator) -> Array:

@@ -99,7 +99,7 @@ class GPSampler(Sampler):
         if asked.attempt:
             return None
         row = first_point(self.columns, self.problem.seed, asked.trial)
-        return Proposal(self.columns.decode(row), "even")
+        return Proposal(self.columns.decode(row), "sobol")
 
     def _best(self, asked: Asked, pending: Array) -> dict[str, Any] | None:
         gain = _BOLD if asked.trial % _BOLD_EVERY == _BOLD_EVERY - 1 else 0.0
