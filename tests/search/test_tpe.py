@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tunesmith.core.rng import stream
 from tunesmith.errors import SpecError
 from tunesmith.search import Proposal, Searcher, TPESearch
+from tunesmith.search.fronts import hypervolume
 from tunesmith.search.problem import Observation, Problem
 from tunesmith.search.sampler import Asked
 from tunesmith.search.tpe import TPESampler
@@ -173,17 +174,15 @@ def test_outcome_constraints_are_sought_and_kept(seed: int) -> None:
 
 
 def test_stopped_trials_count_with_their_last_value_and_lost_ones_not() -> None:
-    space = Space.parse({"x": uniform(0, 1)})
     seen = []
     for outcome, losses in (("finished", 0.0), ("stopped", 0.0), ("lost", None)):
         sampler = told({"x": uniform(0, 1)}, lambda v: 1.0, 12)
-        for number in range(12, 20):
+        for number in range(12, 14):
             sampler.observe(Observation(number, {"x": 0.9}, None if losses is None else (losses,), outcome, step=1))
-        seen.append([ask(sampler, 100 + number)["x"] for number in range(20)])
-    assert space.parameters
+        seen.append([ask(sampler, 100 + number)["x"] for number in range(60)])
     assert seen[0] == seen[1]
-    assert np.mean([abs(x - 0.9) < 0.15 for x in seen[0]]) > 0.7
-    assert np.mean([abs(x - 0.9) < 0.15 for x in seen[2]]) < 0.5
+    near = [np.mean([abs(x - 0.9) < 0.15 for x in found]) for found in seen]
+    assert near[0] > 2 * near[2], near
 
 
 def test_several_losses_get_a_front() -> None:
@@ -193,9 +192,13 @@ def test_several_losses_get_a_front() -> None:
 
     space = {name: uniform(0, 1) for name in "xyzw"}
     _, configs = run(space, losses, 120, metric=["cost", "error"], mode=["min", "min"])
-    late = configs[-40:]
-    assert np.mean([sum(losses(config).values()) for config in late]) < 2.2  # at random: 3.6, at best 1
-    assert len({int(config["x"] * 4) for config in late}) >= 3, "it has found one end of the front only"
+    assert np.mean([sum(losses(config).values()) for config in configs[-40:]]) < 2.2  # at random: 3.6, at best 1
+
+    def volume(found: list[dict[str, Any]]) -> float:
+        return hypervolume([list(losses(config).values()) for config in found], [2, 2])
+
+    drawn = [Space.parse(space).draw(stream(1, "random", number)) for number in range(120)]
+    assert volume(configs) > 1.3 * volume(drawn)
 
 
 # ---- what users believe
@@ -203,7 +206,7 @@ def test_several_losses_get_a_front() -> None:
 
 def test_priors_pull_and_can_be_overcome() -> None:
     space = {"x": uniform(0, 1), "lr": loguniform(1e-6, 1), "c": choice(list("abcd"))}
-    priors = {"x": (0.2, 0.05), "lr": (1e-2, 3), "c": [1, 1, 1, 9]}
+    priors = {"x": (0.2, 0.1), "lr": (1e-2, 3), "c": [1, 1, 1, 9]}
     _, first = run(space, lambda config: 0.0, 30, priors=priors)
     assert np.median([abs(config["x"] - 0.2) for config in first[:10]]) < 0.1
     assert sum(config["c"] == "d" for config in first[:10]) >= 5
@@ -341,7 +344,7 @@ def test_the_work_is_constant_beyond_what_the_bad_side_takes(monkeypatch: pytest
         kernels.clear()
         ask(sampler, count, pending if count > 100 else {})
         seen.append(list(kernels))
-    assert seen == [[15, 85], [25, 2 * module.MOST_BAD], [25, 2 * module.MOST_BAD]]
+    assert seen == [[10, 90], [25, 2 * module.MOST_BAD], [25, 2 * module.MOST_BAD]]
 
 
 def test_as_many_are_good_as_is_asked_for() -> None:
@@ -349,7 +352,7 @@ def test_as_many_are_good_as_is_asked_for() -> None:
     for gamma in (None, 0.5, lambda count: 7, lambda count: 10**6):
         sampler = told({"x": uniform(0, 1)}, lambda values: values["x"], 30, gamma=gamma)
         counts[str(gamma)[:9]] = len(sampler._good(sampler._ranking))
-    assert list(counts.values())[:2] == [5, 15]
+    assert list(counts.values())[:2] == [3, 15]
     sampler = told({"x": uniform(0, 1)}, lambda values: values["x"], 30, gamma=lambda count: 7)
     assert len(sampler._good(sampler._ranking)) == 7
 

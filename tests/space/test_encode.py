@@ -10,7 +10,8 @@ import pytest
 import tunesmith as tune
 from tunesmith.errors import SpaceError
 from tunesmith.space import Space
-from tunesmith.space.encode import Encoder, from_unit, to_unit
+from tunesmith.space.encode import Encoder
+from tunesmith.space.unit import from_unit, to_unit
 
 DOMAINS = [
     tune.uniform(-1, 2),

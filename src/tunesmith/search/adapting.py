@@ -14,9 +14,9 @@ from tunesmith.errors import BugError
 from tunesmith.search.foreign_parts import codes_of, place_of
 from tunesmith.space import Space
 from tunesmith.space.domains import Categorical, Domain, Float, Integer, Normal
-from tunesmith.space.encode import from_unit, to_unit
 from tunesmith.space.nodes import Leaf
 from tunesmith.space.parse import Group
+from tunesmith.space.unit import from_unit, to_unit
 
 __all__ = ["Axis", "axes_of", "quiet", "unheard"]
 

@@ -12,7 +12,8 @@ from tunesmith.search.native import NativeSearcher
 from tunesmith.search.problem import Observation, Problem
 from tunesmith.search.sampler import Asked, Sampler
 from tunesmith.space import Categorical, Function, Space
-from tunesmith.space.encode import Encoder
+from tunesmith.space.nodes import Choice
+from tunesmith.space.unit import from_unit
 
 __all__ = ["AutoSearch", "Plan", "Stage", "plan_for"]
 
@@ -114,6 +115,10 @@ class AutoSampler(Sampler):
         self._current: Sampler | None = None
         self._observations: list[Observation] = []
 
+    def opening(self) -> Proposal:
+        """The middle: a good guess, and no model has to be loaded before something runs."""
+        return middle(self.problem.space)
+
     def observe(self, observation: Observation) -> None:
         """See the base."""
         self._observations.append(observation)
@@ -122,8 +127,6 @@ class AutoSampler(Sampler):
 
     def propose(self, asked: Asked) -> Proposal | None:
         """See the base."""
-        if asked.trial == 0 and asked.attempt == 0:  # a good guess, and models need not be loaded before something runs
-            return middle(self.problem.space)
         stage = self.plan.at(len(self._observations) + len(asked.pending))
         if stage is not self._stage or self._current is None:
             self._stage, self._current = stage, make(stage.sampler, self.problem)
@@ -140,8 +143,13 @@ def middle(space: Space) -> Proposal:
         >>> middle(Space.parse({"lr": uniform(0, 1), "n": randint(0, 10)})).values
         {'lr': 0.5, 'n': 5}
     """
-    encoder = Encoder(space, one_hot=False)
-    return Proposal(encoder.decode([0.5] * encoder.dim), "middle")
+    values = {}
+    for name, leaf in space.nodes.items():
+        if isinstance(leaf, Choice):
+            values[name] = leaf.codes[len(leaf.codes) // 2]
+        elif not isinstance(leaf.domain, Function):
+            values[name] = from_unit(leaf.domain, 0.5)
+    return Proposal(values, "middle")
 
 
 def make(name: str, problem: Problem) -> Sampler:

@@ -14,7 +14,7 @@ from tunesmith.search.base import Exhausted, SearcherCapabilities
 from tunesmith.search.foreign import ForeignSearcher, Guess
 from tunesmith.search.problem import INFEASIBLE, Observation, losses_of
 from tunesmith.space import uniform
-from tunesmith.space.encode import from_unit, to_unit
+from tunesmith.space.unit import from_unit, to_unit
 
 __all__ = ["BayesOptSearch"]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from tunesmith.errors import SpecError
 from tunesmith.space import Space
 from tunesmith.space.domains import Categorical, Domain, Float, Function, Integer, Normal
-from tunesmith.space.encode import from_unit, to_unit
 from tunesmith.space.nodes import Choice, Leaf, show
+from tunesmith.space.unit import from_unit, to_unit
 
 __all__ = ["MARGIN_VALUES", "Layout", "Point"]
 

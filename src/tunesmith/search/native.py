@@ -6,8 +6,6 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from tunesmith.core.rng import stream
 from tunesmith.errors import BugError, SpaceError, SpecError
 from tunesmith.search.base import Exhausted, Proposal, Searcher, SearcherCapabilities
@@ -199,6 +197,12 @@ class NativeSearcher(Searcher):
 
     def _from_sampler(self, trial: int) -> Proposal | None:
         space, seed = self.problem.space, self.problem.seed
+        if trial == 0 and (found := self.sampler.opening()) is not None:
+            found.values = space.complete(found.values, stream(seed, "complete", trial))
+            if not self._refused(found.values):
+                return found
+        import numpy as np  # here: a first trial that needs no randomness should not wait for it
+
         for attempt in range(ATTEMPTS):
             key = stream(seed, f"search {attempt}", trial).getrandbits(64)
             asked = Asked(trial, attempt, np.random.Generator(np.random.PCG64(key)), self._pending, self._refused)

@@ -16,8 +16,8 @@ from tunesmith.search.native import NativeSearcher
 from tunesmith.search.problem import Observation, Problem
 from tunesmith.search.sampler import Asked, Sampler
 from tunesmith.space.domains import Categorical, Domain, Float, Function, Integer, Normal
-from tunesmith.space.encode import from_unit, to_unit
 from tunesmith.space.nodes import Choice, Leaf
+from tunesmith.space.unit import from_unit, to_unit
 
 __all__ = ["NSGA2Sampler", "NSGA2Search"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.search.base import Proposal
 from tunesmith.search.problem import Observation, Problem
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Asked", "Sampler"]
 
@@ -58,6 +59,10 @@ class Sampler(ABC):
 
         Parameters that are missing are drawn at random, those of options that are not taken are dropped. None: one at random.
         """
+
+    def opening(self) -> Proposal | None:
+        """The configuration of the first trial, if it needs no randomness; None: :meth:`propose` is asked."""
+        return None
 
     def observe(self, observation: Observation) -> None:  # noqa: B027 - some learn nothing
         """A trial is over; each comes once. Also called for what users know already, before the first question."""

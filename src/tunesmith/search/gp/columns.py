@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from tunesmith.errors import SpaceError
 from tunesmith.space import Space
 from tunesmith.space.domains import Categorical, Domain, Float, Integer
-from tunesmith.space.encode import Encoder, to_unit
+from tunesmith.space.encode import Encoder
 from tunesmith.space.parse import Group
+from tunesmith.space.unit import to_unit
 
 __all__ = ["Array", "Columns", "Flags"]
 

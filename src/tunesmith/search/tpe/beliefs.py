@@ -12,8 +12,8 @@ from tunesmith.errors import SpecError
 from tunesmith.hints import did_you_mean
 from tunesmith.search.tpe.parzen import Belief
 from tunesmith.space.domains import Categorical, Domain, Function, Normal, same
-from tunesmith.space.encode import to_unit
 from tunesmith.space.space import Space
+from tunesmith.space.unit import to_unit
 
 __all__ = ["beliefs_of"]
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from tunesmith.errors import SpaceError
 from tunesmith.space.domains import Categorical, Float, Function, Integer, Normal
-from tunesmith.space.encode import from_unit, to_unit
 from tunesmith.space.nodes import Choice, Leaf
+from tunesmith.space.unit import from_unit, to_unit
 
 __all__ = ["Column", "Columns", "Floats", "Ints", "Points", "columns_of"]
 

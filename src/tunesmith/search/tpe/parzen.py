@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -121,7 +122,8 @@ class Mixture:
         """Log densities of the kernels in the directions without wide cells, all at once."""
         width = self._width
         means, places = self._points.units[:, columns] / width, at.units[:, columns] / width
-        mass = ndtr(1.0 / width - means) - ndtr(-means)
+        # What is cut off at the farther end is nothing.
+        mass = ndtr(np.minimum(means, 1.0 / width - means))
         half = 0.5 * np.einsum("ij,ij->i", means, means) + np.log(mass.prod(axis=1)) + means.shape[1] * np.log(width * _ROOT)
         return np.asarray(places @ means.T - 0.5 * np.einsum("ij,ij->i", places, places)[:, None] - half)
 
@@ -138,7 +140,7 @@ def bandwidth(count: int, dimensions: int, scale: float) -> float:
 
     Scott's exponent; but it depends on nothing that was observed. ``scale``: of the first one.
     """
-    return max(scale * (count + 1.0) ** (-1.0 / (dimensions + 4)), _NARROWEST)
+    return max(scale * math.pow(count + 1, -1 / (dimensions + 4)), _NARROWEST)
 
 
 def _quantile(parts: Floats, means: Floats, width: Floats) -> Floats:

@@ -28,21 +28,21 @@ _Ranked = tuple[Columns, Points, Ints]
 MOST_BAD = 500
 """At most so many observations, the latest, are kernels of the bad side, and as many pending ones: beyond, the cost is constant."""
 
-_SCALE = 0.1
+_SCALE = 0.08
 """Of the width of kernels: a third of what is usual. What is sought is the best place, not the density."""
 _FAILED_SCALE = 0.2
 """Where trials fail is a matter of regions."""
 
-_BRANCHING = 0.1
+_BRANCHING = 0.2
 """So often the option of a choice with parameters inside is taken at random: it may be good where it was not looked yet."""
 
 _BELIEF_TRIALS = 10.0
-"""Beliefs count in full at first, and at n observations to the power of this number / n."""
+"""Beliefs count in full up to so many observations, and at n to the power of this number / n."""
 
 
 def default_gamma(count: int) -> int:
-    """So many of ``count`` observations are good: 15 %, at most 25."""
-    return min(math.ceil(0.15 * count), 25)
+    """So many of ``count`` observations are good: a tenth, at most 25."""
+    return min(math.ceil(0.1 * count), 25)
 
 
 class TPESampler(Sampler):
@@ -171,12 +171,14 @@ class TPESampler(Sampler):
         """Points that are drawn where it is good, and their order by how much likelier they are there than where it is bad."""
         beliefs: list[Belief | None] = [self._beliefs.get(column.name) for column in columns]
         nothing: list[Belief | None] = [None] * len(columns)
+        trust = min(_BELIEF_TRIALS / self._count, 1.0)
+        assumed = beliefs if rng.random() < trust else nothing
         best, bad = split.best.of(block), split.bad.of(block)
         count, dimensions = len(best) + len(bad), len(columns)
         # As wide on both sides: where one was wider, points would be good just for lying far from others, or near to them.
         here, elsewhere = (
             Mixture(columns, side, self._prior_weight, known, bandwidth(count, dimensions, _SCALE))
-            for side, known in ((best, beliefs), (bad, nothing))
+            for side, known in ((best, assumed), (bad, nothing))
         )
         points = here.sample(rng, self._candidates)
         for i, column in enumerate(columns):
@@ -189,7 +191,7 @@ class TPESampler(Sampler):
             score += _log_feasible(kept, failed, points)
         for i, (column, belief) in enumerate(zip(columns, beliefs)):
             if belief is not None:
-                score += _BELIEF_TRIALS / self._count * belief.log_density(column, points.units[:, i], points.index[:, i])
+                score += trust * belief.log_density(column, points.units[:, i], points.index[:, i])
         return columns, points, np.argsort(-score, kind="stable")
 
     # ---- before there is a model

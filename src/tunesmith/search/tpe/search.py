@@ -19,7 +19,7 @@ __all__ = ["TPESearch", "at_least"]
 class TPESearch(NativeSearcher):
     """Tree-structured Parzen estimators: robust for spaces of any kind, from some dozens to thousands of trials, on any number of workers.
 
-    Observations are split into good ones (a sixth, at most 25) and bad ones. Both sides get a density: a mixture of kernels, one around
+    Observations are split into good ones (a tenth, at most 25) and bad ones. Both sides get a density: a mixture of kernels, one around
     each observation. Of some candidates that are drawn where it is good, the one is proposed that is likelier there than where it is bad
     by the greatest factor. A suggestion takes about a millisecond with ten parameters, and no longer with more than 500 observations
     than with 525: beyond, the bad side has the latest 500.
@@ -40,13 +40,13 @@ class TPESearch(NativeSearcher):
     Papers: Bergstra et al., Algorithms for Hyper-Parameter Optimization, NIPS 2011; Watanabe, Tree-Structured Parzen Estimator, 2023
     (arXiv 2304.11127); for priors Hvarfner et al., piBO, ICLR 2022. Where it differs:
 
-    - Kernels have the same width on both sides: 0.1 (n + 1)^(-1 / (d + 4)) of the range, at least 0.01, with n observations of d
+    - Kernels have the same width on both sides: 0.08 (n + 1)^(-1 / (d + 4)) of the range, at least 0.01, with n observations of d
       parameters. That is a third of the usual; it finds more on smooth and on mixed functions, and somewhat less on functions with
       very many local optima.
     - The kernel that knows nothing is uniform, and old observations weigh as much as new ones.
     - Where trials have failed or broken bounds, the ratio is multiplied with the probability that a configuration is feasible,
       of kernels twice as wide.
-    - Of a choice with parameters inside, an option is taken at random one time in ten, and it is searched for what is best within it:
+    - Of a choice with parameters inside, an option is taken at random one time in five, and it is searched for what is best within it:
       else options that were unlucky at first would never be taken again.
 
     Args:
@@ -55,7 +55,7 @@ class TPESearch(NativeSearcher):
         n_initial_points: so many observations come before the first that is proposed by the model, >= 1; evaluated points count.
         n_candidates: so many are compared for a suggestion, >= 1. More of them search more greedily, and take longer.
         gamma: how many observations are good: a part of them in (0, 1), or a function from how many there are (those that are
-            infeasible left out) to how many are good; None: 15 %, at most 25.
+            infeasible left out) to how many are good; None: a tenth, at most 25.
         multivariate: kernels over all parameters at once; false: each parameter by itself, as in 2011.
         prior_weight: of the kernel that knows nothing, >= 0; that of an observation is 1. The larger, the more is explored.
         priors: what you believe, by name of the parameter ("net/lr"; inside option i of a choice "net/i/lr"). A number has
