@@ -33,7 +33,7 @@ _SCALE = 0.08
 _FAILED_SCALE = 0.2
 """Where trials fail is a matter of regions."""
 
-_BRANCHING = 0.2
+_BRANCHING = 0.1
 """So often the option of a choice with parameters inside is taken at random: it may be good where it was not looked yet."""
 
 _BELIEF_TRIALS = 10.0

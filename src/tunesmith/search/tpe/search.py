@@ -46,7 +46,7 @@ class TPESearch(NativeSearcher):
     - The kernel that knows nothing is uniform, and old observations weigh as much as new ones.
     - Where trials have failed or broken bounds, the ratio is multiplied with the probability that a configuration is feasible,
       of kernels twice as wide.
-    - Of a choice with parameters inside, an option is taken at random one time in five, and it is searched for what is best within it:
+    - Of a choice with parameters inside, an option is taken at random one time in ten, and it is searched for what is best within it:
       else options that were unlucky at first would never be taken again.
 
     Args:
