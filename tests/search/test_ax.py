@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from tunesmith.search.adapting import quiet
 from tunesmith.search.ax import AxSearch
 from tunesmith.search.base import Proposal, Searcher
 from tunesmith.space import Space, choice, lograndint, loguniform, qloguniform, quniform, randint, randn, require, uniform
-from tunesmith.testing.searcher_kit import CONDITIONAL, FLAT, SearcherKit
+from tunesmith.testing.searcher_kit import SearcherKit
 from tunesmith.testing.searcher_story import SearcherStory
 
 pytestmark = pytest.mark.slow  # needs libraries that `make test` does not install
@@ -31,27 +31,17 @@ class TestDesign(SearcherKit):
         return AxSearch(method="random_search")
 
 
-@pytest.mark.slow
-class TestModel(SearcherKit):
-    """With one from the second result on, on fewer spaces."""
-
-    flat: ClassVar[dict[str, dict[str, Any]]] = {"steps": FLAT["steps"]}
-    conditional: ClassVar[dict[str, dict[str, Any]]] = {"options": CONDITIONAL["options"]}
-
-    def make(self) -> AxSearch:
-        return AxSearch(initialization_budget=20)
-
-    def test_resumed_at_any_moment_it_proposes_what_it_would_have(self) -> None:
-        """As the kit's; with a model from the sixth trial of seven on, at every third moment: each model takes seconds."""
-        space = Space.parse({"x": uniform(0, 1), "n": randint(0, 5), "o": choice([{"y": uniform(0, 1)}, None])})
-        whole = SearcherStory(AxSearch, space, self.metric, self.mode)
-        for moment in range(1, whole.play(), 3):
-            story = SearcherStory(AxSearch, space, self.metric, self.mode)
-            story.play(moment)
-            for more in (3, 1000):
-                story.resume()
-                story.play(more)
-            assert story.proposed() == whole.proposed(), f"resumed after moment {moment}, it proposed something else"
+def test_resumed_with_a_model_it_proposes_what_it_would_have() -> None:
+    """As the kit's, with a model from the sixth trial of seven on, and at two moments: each model takes seconds."""
+    space = Space.parse({"x": uniform(0, 1), "n": randint(0, 5), "o": choice([{"y": uniform(0, 1)}, None])})
+    whole = SearcherStory(AxSearch, space, "loss", "min")
+    moments = whole.play()
+    for moment in (moments // 2, moments - 2):
+        story = SearcherStory(AxSearch, space, "loss", "min")
+        story.play(moment)
+        story.resume()
+        story.play()
+        assert story.proposed() == whole.proposed(), f"resumed after moment {moment}, it proposed something else"
 
 
 def bound(config: Mapping[str, Any], seed: int = 0, **options: Any) -> AxSearch:
@@ -319,7 +309,6 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         AxSearch()
 
 
-@pytest.mark.slow
 def test_several_metrics_have_a_model() -> None:
     searcher = AxSearch(metric=["loss", "score"], mode=["min", "max"], initialization_budget=3)
     searcher.bind(Space.parse(XY), None, None, 0)
@@ -327,7 +316,6 @@ def test_several_metrics_have_a_model() -> None:
         step(searcher, trial, lambda values: {"loss": hill(values), "score": values["x"]})
 
 
-@pytest.mark.slow
 def test_it_beats_random_search() -> None:
     """A valley in three dimensions: the median of 3 seeds, after 14 trials, is far below that of its own quasi-random design."""
     config = {"x": uniform(-5, 10), "y": uniform(0, 15), "z": uniform(-5, 5)}
