@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 from tunesmith.core.rng import stream
 from tunesmith.errors import BugError, SpaceError, SpecError
+from tunesmith.search.arguments import points_given, several, whole_number
 from tunesmith.search.base import Exhausted, Proposal, Searcher, SearcherCapabilities
-from tunesmith.search.foreign_parts import Guess, Territory, codes_of, load, place_of, points_given, several, whole_number
+from tunesmith.search.foreign_parts import Guess, Territory, codes_of, load, place_of
 from tunesmith.search.problem import Bound, Observation, Problem, losses_of
 from tunesmith.space import Space
 

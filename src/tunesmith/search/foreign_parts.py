@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from tunesmith.space import Space
 from tunesmith.space.nodes import Choice, Leaf, show
 
 __all__ = [
-    "Guess", "Territory", "codes_of", "flat_entries", "load", "nested_entries", "place_of", "points_given", "several", "whole_number",
+    "Guess", "Territory", "codes_of", "flat_entries", "load", "nested_entries", "place_of",
 ]  # fmt: skip
 
 
@@ -167,24 +167,3 @@ def _has(config: Any, part: Any) -> bool:
         return bool(config == part)
     entries = {str(index): entry for index, entry in enumerate(config)} if isinstance(config, list | tuple) else config
     return isinstance(entries, Mapping) and all(key in entries and _has(entries[key], entry) for key, entry in part.items())
-
-
-def points_given(owner: str, given: Any) -> list[Mapping[str, Any]]:
-    """The argument ``points_to_evaluate``."""
-    if given is None:
-        return []
-    if isinstance(given, Mapping) or not isinstance(given, Sequence) or not all(isinstance(point, Mapping) for point in given):
-        raise SpecError(f"{owner}: points_to_evaluate must be a list of dicts, got {given!r}.")
-    return list(given)
-
-
-def whole_number(owner: str, what: str, given: Any) -> int | None:
-    """An argument that is a whole number >= 0, or None."""
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 0):
-        raise SpecError(f"{owner}: {what} must be a whole number >= 0 or None, got {given!r}.")
-    return given
-
-
-def several(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The argument ``metric`` or ``mode``."""
-    return () if given is None else (given,) if isinstance(given, str) else tuple(given)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from tunesmith.core.rng import stream
 from tunesmith.errors import BugError, SpaceError, SpecError
+from tunesmith.search.arguments import points_given, several, whole_number
 from tunesmith.search.base import Exhausted, Proposal, Searcher, SearcherCapabilities
 from tunesmith.search.problem import Bound, Observation, Problem, losses_of
 from tunesmith.search.sampler import Asked, Sampler
@@ -65,15 +66,15 @@ class NativeSearcher(Searcher):
     ) -> None:
         super().__init__(metric, mode)
         owner = type(self).__name__
-        self._points = _points(owner, points_to_evaluate)
+        self._points = points_given(owner, points_to_evaluate)
         self._rewards = list(evaluated_rewards or ())
         if len(self._rewards) > len(self._points):
             raise SpecError(f"{owner}: {len(self._rewards)} evaluated_rewards were given for {len(self._points)} points_to_evaluate.")
         if isinstance(outcome_constraints, str):
             raise SpecError(f"{owner}: outcome_constraints must be a list of texts; put {outcome_constraints!r} into [ ].")
         self.bounds = tuple(Bound.parse(owner, text) for text in outcome_constraints)
-        self.max_concurrent = _whole(owner, "max_concurrent", max_concurrent, least=1)
-        self.seed = _whole(owner, "seed", seed)
+        self.max_concurrent = whole_number(owner, "max_concurrent", max_concurrent, least=1)
+        self.seed = whole_number(owner, "seed", seed, least=None)
         self.duplicates = duplicates
         self._told: list[tuple[Any, ...]] = []  # what users added, before there was a space to understand it with
         self._problem: Problem | None = None
@@ -95,7 +96,7 @@ class NativeSearcher(Searcher):
         """See the base."""
         super().set_search_properties(metric, mode, config, **spec)
         space: Space = spec["space"]
-        metrics, modes = _several(self.metric), _several(self.mode)
+        metrics, modes = several(self.metric), several(self.mode)
         if not metrics and self.needs_metric:
             raise SpecError(f"{type(self).__name__}: needs a metric to optimise; give metric=... and mode='min' or 'max'.")
         self._problem = Problem(
@@ -303,23 +304,3 @@ class NativeSearcher(Searcher):
 def _key(values: Mapping[str, Any]) -> _Key:
     """What is equal for equal configurations only, numbers that look alike (1, 1.0, True) apart."""
     return tuple(sorted((name, repr(value)) for name, value in values.items()))
-
-
-def _points(owner: str, given: Any) -> list[Mapping[str, Any]]:
-    if given is None:
-        return []
-    if isinstance(given, Mapping) or not isinstance(given, Sequence) or not all(isinstance(point, Mapping) for point in given):
-        raise SpecError(f"{owner}: points_to_evaluate must be a list of dicts, got {given!r}.")
-    return list(given)
-
-
-def _whole(owner: str, what: str, given: Any, *, least: int | None = None) -> int | None:
-    if given is None:
-        return None
-    if isinstance(given, bool) or not isinstance(given, int) or (least is not None and given < least):
-        raise SpecError(f"{owner}: {what} must be a whole number{'' if least is None else f' >= {least}'} or None, got {given!r}.")
-    return given
-
-
-def _several(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
