@@ -4,7 +4,7 @@ import importlib.machinery
 import sys
 import types
 
-from tunesmith.executors.preload import needed
+from tunesmith.executors.preload import loaded, needed
 from tunesmith.trainable.base import TrainableSpec
 from tunesmith.trainable.homes import by_value
 from tunesmith.trainable.parcel import pack_trainable
@@ -45,3 +45,15 @@ def test_test_modules_travel_by_value() -> None:
         assert homes[__name__] is sys.modules[__name__]
         assert "numpy" not in homes
         assert "tunesmith.spec" not in homes
+
+
+def test_what_only_says_that_it_is_a_module_is_left_alone() -> None:
+    """As libraries that cffi has loaded: they stand among the modules, and have no namespace."""
+
+    class Library:
+        __slots__ = ()
+        __class__ = types.ModuleType
+
+    library = Library()
+    assert isinstance(library, types.ModuleType)
+    assert loaded({"_library.lib": library}) == []

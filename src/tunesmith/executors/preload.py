@@ -45,7 +45,8 @@ def needed(modules: Mapping[str, object], referenced: Iterable[str], excluded: C
 
 def _is_installed(name: str, module: object, excluded: Container[str]) -> bool:
     top = name.partition(".")[0]
-    if top in _NEVER or top in excluded or not isinstance(module, types.ModuleType):
+    # the very type: libraries that cffi has made say that they are modules, and are none
+    if top in _NEVER or top in excluded or not issubclass(type(module), types.ModuleType):
         return False
     spec = object.__getattribute__(module, "__dict__").get("__spec__")  # asked politely, a lazy module would load itself
     origin = getattr(spec, "origin", None)
