@@ -32,7 +32,8 @@ test: $(VENV)/.installed-dev
 	$(PYTEST) -q -n 2 -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.installed-full
-	$(PYTEST) -q -n 2 --hypothesis-profile=thorough $(ARGS)
+	$(PYTEST) -q -n 2 --hypothesis-profile=thorough -m heavy $(ARGS)
+	$(PYTEST) -q -n 2 --hypothesis-profile=thorough -m "not heavy" $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -35,7 +35,7 @@ def space(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in sorted(SEARCHERS)])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=(pytest.mark.slow, pytest.mark.heavy) if name in HEAVY else ()) for name in sorted(SEARCHERS)])
 def test_a_run_ends(tmp_path: Path, name: str, scheduler: str) -> None:
     samples = 6 if name in HEAVY else 12
     analysis = tune.run(

@@ -19,7 +19,7 @@ from tunesmith.space import Space, choice, lograndint, loguniform, qloguniform, 
 from tunesmith.testing.searcher_kit import SearcherKit
 from tunesmith.testing.searcher_story import SearcherStory
 
-pytestmark = pytest.mark.slow  # needs libraries that `make test` does not install
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
 XY = {"x": uniform(-1, 1), "y": uniform(-1, 1)}
 

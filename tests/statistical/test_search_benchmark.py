@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.slow  # needs libraries that `make test` does not install
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 MODULES = tuple(f"_search_{name}" for name in ("spaces", "learners", "tasks", "ours", "peers", "runs", "stats", "page"))
