@@ -34,8 +34,11 @@ def space(name: str) -> dict[str, Any]:
     return numbers if name in NUMBERS_ONLY else {**numbers, "width": tune.randint(1, 65), "act": tune.choice(["relu", "tanh"])}
 
 
+NAMES = [pytest.param(name, marks=(pytest.mark.slow, pytest.mark.heavy) if name in HEAVY else ()) for name in sorted(SEARCHERS)]
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("name", [pytest.param(name, marks=(pytest.mark.slow, pytest.mark.heavy) if name in HEAVY else ()) for name in sorted(SEARCHERS)])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_run_ends(tmp_path: Path, name: str, scheduler: str) -> None:
     samples = 6 if name in HEAVY else 12
     analysis = tune.run(
