@@ -75,7 +75,7 @@ if __name__ == "__main__":
     tune.run(
         Steps if kind == "class" else train, name="x", storage_path=root, resume="AUTO", seed=7, verbose=0, executor="local",
         config={"x": tune.choice([1, 2, 3]), "lr": tune.loguniform(1e-3, 1)}, num_samples=40, max_concurrent_trials=3,
-        metric="loss", mode="min", callbacks=[Begun()], **more,
+        metric="loss", mode="min", search_alg="random", callbacks=[Begun()], **more,
     )
     sys.setprofile(None)
     print(calls - left)
