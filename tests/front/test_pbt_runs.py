@@ -18,7 +18,7 @@ from tunesmith.analysis import ExperimentAnalysis, open_experiment
 from tunesmith.errors import SpecError, UserCodeError
 from tunesmith.journal.exploits import Exploits
 from tunesmith.logger import rebuild_files
-from tunesmith.schedulers import PopulationBasedTraining, PopulationBasedTrainingReplay
+from tunesmith.schedulers import PopulationBasedTraining, PopulationBasedTrainingReplay, Scheduler, SchedulerCapabilities
 from tunesmith.search import BasicVariantGenerator, Searcher
 
 STEPS = 12
@@ -86,12 +86,15 @@ def check_lineage(analysis: ExperimentAnalysis) -> None:
         checkpoint = analysis.get_last_checkpoint(trial)
         assert checkpoint is not None
         trained = checkpoint.to_dict()["lrs"]
-        assert len(trained) == STEPS
+        steps = len(trained)
+        assert trial.iteration == steps
+        copies = [exploit for exploit in analysis.exploits() if exploit["trial"] == trial.number]
+        assert steps == STEPS or copies[-1]["source_iteration"] == STEPS, "it ended too early, and copied nothing that was complete"
         with analysis._source.reader() as reader:
-            past = Exploits(until=(trial.number, STEPS)).update(reader).past
+            past = Exploits(until=(trial.number, steps)).update(reader).past
         lrs = [stretch.values["lr"] for stretch in past]
         starts = [stretch.iteration for stretch in past]
-        expected = [next(lr for lr, since in zip(reversed(lrs), reversed(starts)) if since < at) for at in range(1, STEPS + 1)]
+        expected = [next(lr for lr, since in zip(reversed(lrs), reversed(starts)) if since < at) for at in range(1, steps + 1)]
         assert trained == expected, f"trial {trial.number} was trained with other rates than the journal says"
 
 
@@ -134,6 +137,38 @@ def test_in_processes_of_their_own(trainable: Any, synch: bool, slots: int | Non
     assert len(analysis.exploits()) > 2
     check_lineage(analysis)
     check_files(analysis)
+
+
+class CopiesTheComplete(Scheduler):
+    """Trial 0 is held at its last step until trial 1, a little behind, goes on from there."""
+
+    capabilities = SchedulerCapabilities(pauses=True, exploits=True)
+
+    def on_result(self, trial: Any, result: Any) -> Any:
+        if trial.number == 0:
+            return self.PAUSE if result["training_iteration"] == STEPS else self.CONTINUE
+        return self.exploit(0, "better", values={"lr": 0.9}) if result["training_iteration"] == STEPS - 2 else self.CONTINUE
+
+    def on_exploit_end(self, trial: Any, source: int, done: bool) -> None:
+        self.copied = done
+
+    def choose(self, runnable: Any) -> Any:
+        paused = [runnable.get(number) for number in runnable.paused] if hasattr(self, "copied") else []
+        return next(iter([*runnable.pending, *paused]), None)
+
+
+def test_what_copies_a_complete_one_ends_with_its_own_last_step(tmp_path: Path) -> None:
+    """It has nothing more to train, so nothing was reported with the new values: result, config and checkpoint stay of one step."""
+    space = {"lr": tune.grid_search([0.5, 0.25]), "kind": Down}
+    analysis = run(function, tmp_path, CopiesTheComplete(), config=space, num_samples=1)
+    (exploit,) = analysis.exploits()
+    assert (exploit["iteration"], exploit["source_iteration"]) == (STEPS - 2, STEPS)
+    check_lineage(analysis)
+    late = tune.Tuner.restore(analysis.experiment_path, function).get_results()[1]
+    assert late.metrics is not None
+    assert late.checkpoint is not None
+    assert (late.metrics["training_iteration"], late.metrics["lr"], late.config["lr"]) == (STEPS - 2, 0.25, 0.25)
+    assert late.checkpoint.to_dict()["lrs"] == [0.25] * (STEPS - 2)
 
 
 def test_equal_seeds_give_equal_populations(tmp_path: Path) -> None:
