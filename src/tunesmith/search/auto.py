@@ -11,7 +11,7 @@ from tunesmith.search.base import Proposal, SearcherCapabilities
 from tunesmith.search.native import NativeSearcher
 from tunesmith.search.problem import Observation, Problem
 from tunesmith.search.sampler import Asked, Sampler
-from tunesmith.space import Categorical, Function, Space
+from tunesmith.space import Function, Space
 from tunesmith.space.nodes import Choice
 from tunesmith.space.unit import from_unit
 
@@ -24,7 +24,7 @@ SAMPLERS: Mapping[str, str] = {
 }
 GP_TRIALS = 250
 """A Gaussian process costs more with each trial and gains less: from here on TPE goes on with what both have seen."""
-GP_PARAMETERS = 30
+GP_PARAMETERS = 50
 GP_CONCURRENCY = 50
 TPE_TRIALS = 1000
 """From here on a front is better served by a population."""
@@ -72,8 +72,8 @@ def plan_for(problem: Problem) -> Plan:
         >>> from tunesmith.space import Space, choice, uniform
         >>> print(plan_for(Problem(Space.parse({"x": uniform(0, 1)}), budget=50)))
         GP: 1 parameter, one objective
-        >>> print(plan_for(Problem(Space.parse({"x": choice([{"y": uniform(0, 1)}, 2])}))))
-        TPE: parameters that depend on others
+        >>> print(plan_for(Problem(Space.parse({"x": choice([{"y": uniform(0, 1)}, 2])}), concurrency=100)))
+        TPE: 100 trials at once
     """
     budget = problem.budget
     if len(problem.metrics) > 1:
@@ -81,24 +81,15 @@ def plan_for(problem: Problem) -> Plan:
         if budget is not None and budget <= TPE_TRIALS:
             return Plan((Stage("TPE"),), several)
         return Plan((Stage("TPE", TPE_TRIALS), Stage("NSGA-II")), several)
-    if is_conditional(problem.space):
-        return Plan((Stage("TPE"),), "parameters that depend on others")
-    domains = [domain for domain in problem.space.parameters.values() if not isinstance(domain, Function)]
-    options = sum(len(domain.categories) for domain in domains if isinstance(domain, Categorical))
-    size = len(domains) + options
-    if size > GP_PARAMETERS:
-        return Plan((Stage("TPE"),), _plural(len(domains), "parameter") + (f", {options} options of choices" if options else ""))
+    parameters = sum(not isinstance(domain, Function) for domain in problem.space.parameters.values())
+    if parameters > GP_PARAMETERS:
+        return Plan((Stage("TPE"),), _plural(parameters, "parameter"))
     if problem.concurrency is not None and problem.concurrency > GP_CONCURRENCY:
         return Plan((Stage("TPE"),), f"{problem.concurrency} trials at once")
-    reason = f"{_plural(len(domains), 'parameter')}, one objective"
+    reason = f"{_plural(parameters, 'parameter')}, one objective"
     if budget is not None and budget <= GP_TRIALS:
         return Plan((Stage("GP"),), reason)
     return Plan((Stage("GP", GP_TRIALS), Stage("TPE")), reason)
-
-
-def is_conditional(space: Space) -> bool:
-    """Whether some parameters exist only where others have certain values."""
-    return any(next(group.every(), None) is not None for groups in space.group.below.values() for group in groups)
 
 
 class AutoSampler(Sampler):
@@ -165,8 +156,8 @@ class AutoSearch(NativeSearcher):
     This is what runs search with when they are given a metric, no ``grid_search`` and no searcher (``search_alg="random"`` for plain
     random search). The choice and its reason are shown as the run begins:
 
-    - one objective, up to about 30 parameters (options of choices count): a Gaussian process for the first 250 trials, then TPE;
-    - parameters that depend on others, more parameters, or more than 50 trials at once: TPE;
+    - one objective, up to 50 parameters: a Gaussian process for the first 250 trials, then TPE;
+    - more parameters, or more than 50 trials at once: TPE;
     - several objectives: TPE for the first 1,000 trials, then NSGA-II.
 
     The first trial is the middle of the space. Your usual configuration is worth more than that: give it as ``points_to_evaluate``.

@@ -136,18 +136,22 @@ def _updated(curved: Array, change: Array, difference: Array) -> Array:
 
 def _move(acquisition: Acquisition, columns: Columns, rows: Array, values: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Change one coordinate at a time, each time the best change there is, until none gains."""
+    rows, values = rows.copy(), values.copy()
+    going = np.arange(len(rows))
     for _ in range(_MOVES):
-        neighbours, owners = _neighbours(columns, rows, rng)
+        going = going[np.sort(np.unique(rows[going], axis=0, return_index=True)[1])]  # those that have met go on as one
+        neighbours, owners = _neighbours(columns, rows[going], rng)
         if not len(owners):
             break
         theirs = acquisition(neighbours)
         order = np.lexsort((-theirs, owners))
-        firsts = order[np.unique(owners[order], return_index=True)[1]]
-        challengers, results = rows.copy(), np.full(len(rows), -np.inf)
-        challengers[owners[firsts]], results[owners[firsts]] = neighbours[firsts], theirs[firsts]
-        if not (results > values + _GAIN).any():
+        who, firsts = np.unique(owners[order], return_index=True)
+        best = order[firsts]
+        gains = theirs[best] > values[going[who]] + _GAIN
+        going = going[who[gains]]
+        if not len(going):
             break
-        rows, values = _better(rows, values, challengers, results)
+        rows[going], values[going] = neighbours[best[gains]], theirs[best[gains]]
     return rows, values
 
 
