@@ -54,6 +54,8 @@ class TestAtRandom(NumbersOnlyKit):
 
 @pytest.mark.slow
 class TestWithAModel(NumbersOnlyKit):
+    random_spaces = 4  # each proposal takes a tenth of a second
+
     def make(self) -> BayesOptSearch:
         return BayesOptSearch(random_search_steps=2, patience=None)
 

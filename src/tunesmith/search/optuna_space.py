@@ -73,8 +73,10 @@ def _suggest(leaf: Leaf, trial: Any) -> Any:
         value = steps * domain.q
     elif isinstance(domain, Integer):
         value = trial.suggest_int(name, domain.lower, last, step=domain.q or 1, log=domain.log)
+    elif domain.q is not None:
+        value = trial.suggest_float(name, *_ends(domain), step=domain.q)
     else:
-        value = trial.suggest_float(name, domain.lower, last, step=domain.q, log=domain.log)
+        value = trial.suggest_float(name, domain.lower, last, log=domain.log)
     if isinstance(domain, Float) and domain.q is not None:
         value = _multiple(value, domain.q)
     return min(max(value, domain.lower), last)
@@ -94,12 +96,19 @@ def _param(leaf: Leaf, value: Any) -> Any:
     if isinstance(domain, Integer):
         return value
     # the very float that Optuna makes of this step
-    return min(domain.lower + round((value - domain.lower) / domain.q) * domain.q, domain.upper)
+    low, high = _ends(domain)
+    return min(low + round((value - low) / domain.q) * domain.q, high)
 
 
 def _are_told_apart(leaf: Leaf) -> bool:
     codes = codes_of(leaf)
     return all(code == code for code in codes) and len(set(codes)) == len(codes)
+
+
+def _ends(domain: Float) -> tuple[float, float]:
+    """The bounds with as few digits as their step has: Optuna counts steps in decimals, and warns of rounding errors."""
+    assert domain.q is not None
+    return _multiple(domain.lower, domain.q), _multiple(domain.upper, domain.q)
 
 
 def _multiple(value: float, q: float) -> float:

@@ -152,8 +152,8 @@ def _member(leaf: Leaf, given: Any) -> Any:
 
 
 def _into_bounds(domain: Domain, value: Any) -> Any:
-    """A float that misses a bound by a rounding error, as logarithms and inverses do, as that bound."""
-    if isinstance(domain, Float) and isinstance(value, float):
+    """A float that misses a bound by a rounding error, as logarithms and inverses do, as that bound; what lies inside stays as it is."""
+    if isinstance(domain, Float) and isinstance(value, float) and not domain.lower <= value <= domain.upper:
         for bound in (domain.lower, domain.upper):
             if math.isclose(value, bound, rel_tol=1e-12, abs_tol=0.0):
                 return bound

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tunesmith.errors import SpecError
 from tunesmith.search.base import Exhausted, Proposal, Searcher
@@ -26,6 +28,7 @@ from tunesmith.space import (
     uniform,
 )
 from tunesmith.testing.searcher_story import SearcherStory
+from tunesmith.testing.strategies import configs
 
 __all__ = ["SearcherKit"]
 
@@ -51,6 +54,7 @@ class SearcherKit:
     Attributes:
         flat, conditional: name -> config of the spaces tried; override to leave out what your searcher refuses (say so in its docstring).
         metric, mode: what the fake results hold.
+        random_spaces, random_trials: how many spaces hypothesis draws, and trials in each.
 
     Example::
 
@@ -63,6 +67,8 @@ class SearcherKit:
     conditional: ClassVar[dict[str, dict[str, Any]]] = CONDITIONAL
     metric = "loss"
     mode = "min"
+    random_spaces: ClassVar[int] = 15
+    random_trials: ClassVar[int] = 12
 
     def make(self) -> Searcher:
         """A new searcher."""
@@ -112,6 +118,26 @@ class SearcherKit:
                     error.add_note(f"in the space {name!r}, trial {number}")
                     raise
                 self.finish(searcher, number, float(number % 7))
+
+    def test_bounds_are_kept_in_any_space(self) -> None:
+        """A space may be refused, when it is bound; no proposal may lie outside of one that was taken."""
+        losses = st.lists(st.floats(-1e9, 1e9) | st.just(math.nan), min_size=self.random_trials, max_size=self.random_trials)
+
+        @settings(max_examples=self.random_spaces, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(config=configs(conditional=self.make().capabilities.conditional), losses=losses, seed=st.integers(0, 99))
+        def run(config: dict[str, Any], losses: list[float], seed: int) -> None:
+            try:
+                searcher, space = self.bound(config, seed)
+            except SpecError:
+                return
+            for number, loss in enumerate(losses):
+                answer = searcher.propose(number, str(number))
+                if isinstance(answer, Exhausted):  # all there are have been tried
+                    break
+                self.check(space, answer)
+                self.finish(searcher, number, loss)
+
+        run()
 
     def test_a_hundred_can_be_pending(self) -> None:
         searcher, space = self.bound({"x": uniform(0, 1), "n": randint(0, 10), "c": choice(["a", "b"])})

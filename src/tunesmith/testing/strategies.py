@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the values of the package: events, decisions, records, and whatever JSON text can hold.
+"""Hypothesis strategies for the values of the package: events, decisions, records, search spaces, and whatever JSON text can hold.
 
 Example:
     >>> from hypothesis import given
@@ -19,8 +19,19 @@ from hypothesis.strategies import SearchStrategy
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
 from tunesmith.core.ports import Header, Record
+from tunesmith.space import (
+    choice,
+    lograndint,
+    loguniform,
+    qlograndint,
+    qloguniform,
+    qrandint,
+    quniform,
+    randint,
+    uniform,
+)
 
-__all__ = ["decisions", "events", "headers", "json_scalars", "json_values", "metrics", "records"]
+__all__ = ["configs", "decisions", "domains", "events", "headers", "json_scalars", "json_values", "metrics", "records"]
 
 _names = st.text(max_size=8) | st.sampled_from(["loss", "mean_accuracy", "training_iteration", "a/b", "$f", "$t", "$d"])
 _counts = st.integers(0, 2**40)
@@ -126,3 +137,39 @@ def headers() -> SearchStrategy[Header]:
     uuids = st.uuids().map(lambda found: found.hex)
     rules = st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=2)
     return st.builds(Header, uuids, st.text(max_size=12), _times(), rules=rules, library=st.text(max_size=5))
+
+
+def domains() -> SearchStrategy[Any]:
+    """One bounded domain: ranges from less than a millionth to more than a million wide, also far from 0; steps; a few or one value."""
+    lows, widths = st.floats(-1e6, 1e6), st.floats(1e-6, 1e7)
+    smalls, decades = st.floats(1e-12, 1e3), st.floats(1.001, 1e12)
+    steps, spans = st.sampled_from([0.001, 0.1, 0.25, 0.3, 1.0, 7.0]), st.integers(1, 900)
+    wholes, counts, strides = st.integers(-1000, 10**9), st.integers(1, 10**6), st.integers(1, 12)
+    options = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["a", "b", ""])
+    return st.one_of(
+        st.builds(lambda low, width: uniform(low, low + width), lows, widths),
+        st.builds(lambda low, width: loguniform(low, low * width), smalls, decades),
+        st.builds(lambda low, count, step: quniform(low * step, (low + count) * step, step), st.integers(-9, 9), spans, steps),
+        st.builds(lambda low, count, step: qloguniform(low * step, (low + count) * step, step), st.integers(1, 9), spans, steps),
+        st.builds(lambda low, count: randint(low, low + count), wholes, counts),
+        st.builds(lambda low, count: lograndint(low, low + count), st.integers(1, 10**6), counts),
+        st.builds(lambda low, count, q: qrandint(low * q, (low + count) * q, q), st.integers(-9, 9), counts, strides),
+        st.builds(lambda low, count, q: qlograndint(low * q, (low + count) * q, q), st.integers(1, 9), counts, strides),
+        st.lists(options, min_size=1, max_size=5).map(choice),
+    )
+
+
+def configs(*, conditional: bool = False) -> SearchStrategy[dict[str, Any]]:
+    """A config with one to five parameters, some of them nested, beside constants.
+
+    Args:
+        conditional: there may be choices whose options have parameters of their own.
+    """
+    keys, leaves = st.sampled_from(["a", "lr", "x1", "Z"]), domains() | st.sampled_from([3, "constant", None])
+    inner = st.dictionaries(keys, leaves, max_size=2) | st.lists(leaves, max_size=2)
+    entries = leaves | inner
+    if conditional:
+        lists = st.lists(entries, min_size=1, max_size=3)
+        named = lists.map(lambda options: choice([{"kind": at, "of": one} for at, one in enumerate(options)]))
+        entries |= named  # by their kinds, options that are alike can be told apart
+    return st.builds(lambda first, others: {"first": first, **others}, domains(), st.dictionaries(keys, entries, max_size=3))
