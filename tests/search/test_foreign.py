@@ -162,7 +162,7 @@ def test_points_that_were_evaluated_are_told_and_not_run() -> None:
         ({"points_to_evaluate": [3]}, "points_to_evaluate must be a list of dicts"),
         ({"evaluated_rewards": [1.0]}, "1 evaluated_rewards were given for 0 points_to_evaluate"),
         ({"max_concurrent": -1}, "max_concurrent must be a whole number >= 0"),
-        ({"seed": True}, "seed must be a whole number >= 0"),
+        ({"seed": True}, "seed must be a whole number"),
         ({"outcome_constraints": "size <= 1"}, "must be a list of texts"),
         ({"outcome_constraints": ["size < 1"]}, 'texts like "latency <= 20"'),
         ({"mode": "least"}, "mode must be"),

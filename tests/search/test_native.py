@@ -140,7 +140,7 @@ def test_evaluated_points_are_told_before_and_after_there_is_a_space() -> None:
         ({"outcome_constraints": "size <= 3"}, r"put 'size <= 3' into \[ \]"),
         ({"outcome_constraints": ["size < 3"]}, "latency <= 20"),
         ({"outcome_constraints": ["size <= big"]}, "latency <= 20"),
-        ({"max_concurrent": 0}, "max_concurrent must be a whole number >= 1"),
+        ({"max_concurrent": -1}, "max_concurrent must be a whole number >= 0"),
         ({"seed": 1.5}, "seed must be a whole number"),
     ],
 )

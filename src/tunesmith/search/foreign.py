@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tunesmith.core.rng import stream
-from tunesmith.errors import BugError, SpaceError, SpecError
-from tunesmith.search.arguments import points_given, several, whole_number
-from tunesmith.search.base import Exhausted, Proposal, Searcher, SearcherCapabilities
+from tunesmith.errors import SpaceError, SpecError
+from tunesmith.search.base import Exhausted, Proposal, SearcherCapabilities
 from tunesmith.search.foreign_parts import Guess, Territory, codes_of, load, place_of
-from tunesmith.search.problem import Bound, Observation, Problem, losses_of
+from tunesmith.search.posed import PosedSearcher
+from tunesmith.search.problem import Observation, losses_of
 from tunesmith.space import Space
 
 __all__ = ["ForeignSearcher", "Guess", "codes_of", "load", "place_of"]
@@ -34,7 +34,7 @@ class _Live:
     known: bool = True
 
 
-class ForeignSearcher(Searcher):
+class ForeignSearcher(PosedSearcher):
     """A searcher that hands everything to another library.
 
     A subclass gives :meth:`begin`, :meth:`ask`, :meth:`enter` and :meth:`tell`. Start points, points that users know already,
@@ -81,24 +81,13 @@ class ForeignSearcher(Searcher):
         max_concurrent: int | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__(metric, mode)
-        owner = type(self).__name__
-        load(owner, self.package, self.package)
+        super().__init__(metric, mode, points_to_evaluate, evaluated_rewards, outcome_constraints, max_concurrent, seed)
+        load(type(self).__name__, self.package, self.package)
         ours = isinstance(space, Mapping) and bool(Space.parse(space).nodes)
         self._own = Space.parse(space) if ours else None
         self._given = None if ours else space
         self.native: Any = None
-        self._points = points_given(owner, points_to_evaluate)
-        self._rewards = list(evaluated_rewards or ())
-        if len(self._rewards) > len(self._points):
-            raise SpecError(f"{owner}: {len(self._rewards)} evaluated_rewards were given for {len(self._points)} points_to_evaluate.")
-        if isinstance(outcome_constraints, str):
-            raise SpecError(f"{owner}: outcome_constraints must be a list of texts; put {outcome_constraints!r} into [ ].")
-        self._bounds = tuple(Bound.parse(owner, text) for text in outcome_constraints)
-        self.max_concurrent = whole_number(owner, "max_concurrent", max_concurrent)
-        self.seed = whole_number(owner, "seed", seed)
         self._known: list[tuple[Any, ...]] = []
-        self._problem: Problem | None = None
 
     @property
     def library(self) -> Any:
@@ -166,9 +155,6 @@ class ForeignSearcher(Searcher):
         super().set_search_properties(metric, mode, config, **spec)
         owner = type(self).__name__
         space: Space = spec["space"]
-        metrics, modes = several(self.metric), several(self.mode)
-        if not metrics:
-            raise SpecError(f"{owner}: needs a metric to optimise; give metric=... and mode='min' or 'max'.")
         self.native = self._given
         if self.native is None and self._own is None:
             self.native = self.native_in(config)
@@ -178,13 +164,9 @@ class ForeignSearcher(Searcher):
                 f"{owner}: has a space of its own, but the config has domains, too: {', '.join(sorted(space.nodes))}. "
                 "Give the whole space in one place, and of one kind."
             )
-        seed = spec["seed"] if self.seed is None else self.seed
+        self._problem = self.pose(self._own or space, spec)
         self._bound = space
-        self._territory = Territory(space, self._own, self.native is not None, seed)
-        self._problem = Problem(
-            self._own or space, metrics, tuple(-1.0 if each == "max" else 1.0 for each in modes), seed, self._bounds,
-            spec.get("budget"), self.max_concurrent or spec.get("concurrency"), spec.get("early", False),
-        )  # fmt: skip
+        self._territory = Territory(space, self._own, self.native is not None, self.problem.seed)
         self._start()
         return not elsewhere
 
@@ -209,13 +191,6 @@ class ForeignSearcher(Searcher):
             return self.problem.space.values_from(point)
         except SpaceError as error:
             raise SpaceError(f"points_to_evaluate[{number}]: {error}") from None
-
-    @property
-    def problem(self) -> Problem:
-        """What is to be solved; known once the searcher is bound."""
-        if self._problem is None:
-            raise BugError(f"{type(self).__name__} was asked before it was bound to a space; call bind(space, ...) first.")
-        return self._problem
 
     def seed_for(self, trial: int, attempt: int = 0) -> int:
         """A seed below 2**32 that depends on the search's seed and these two only."""
@@ -355,11 +330,7 @@ class ForeignSearcher(Searcher):
         self, parameters: Mapping[str, Any], value: Any, error: bool = False, pruned: bool = False, steps: Sequence[float] | None = None
     ) -> None:
         metrics = self.problem.metrics
-        rewards = list(value) if len(metrics) > 1 and isinstance(value, list | tuple) else [value]
-        if not error and len(rewards) != len(metrics):
-            raise SpecError(
-                f"{type(self).__name__}: {len(rewards)} values were given for an evaluated point, and there are {len(metrics)} metrics."
-            )
+        rewards = self.values_of(value, error)
         self._evaluated += 1
         trial = -self._evaluated
         if self.native is not None:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from tunesmith.core.rng import stream
-from tunesmith.errors import BugError, SpaceError, SpecError
-from tunesmith.search.arguments import points_given, several, whole_number
-from tunesmith.search.base import Exhausted, Proposal, Searcher, SearcherCapabilities
-from tunesmith.search.problem import Bound, Observation, Problem, losses_of
+from tunesmith.errors import BugError, SpaceError
+from tunesmith.search.base import Exhausted, Proposal, SearcherCapabilities
+from tunesmith.search.posed import PosedSearcher
+from tunesmith.search.problem import Observation, Problem, losses_of
 from tunesmith.search.sampler import Asked, Sampler
-from tunesmith.space import Space
 
 __all__ = ["NativeSearcher"]
 
@@ -24,7 +23,7 @@ DRAWS = 100
 _Key = tuple[tuple[str, Any], ...]
 
 
-class NativeSearcher(Searcher):
+class NativeSearcher(PosedSearcher):
     """A searcher whose proposals come from a :class:`~tunesmith.search.sampler.Sampler`, which a subclass makes.
 
     Trials whose configuration may itself be to blame for their failure are told to the sampler as infeasible: near them it proposes
@@ -40,7 +39,7 @@ class NativeSearcher(Searcher):
             Those points are not run again.
         outcome_constraints: bounds on what trials report, as in ["latency <= 20", "accuracy >= 0.9"]. Configurations are sought that keep
             them.
-        max_concurrent: at most so many trials at once, >= 1; None: no bound of its own.
+        max_concurrent: at most so many trials at once; None or 0: no bound of its own.
         seed: of this searcher; None: the experiment's.
         duplicates: let a configuration be proposed that was tried before; false: only where no other is found.
 
@@ -49,9 +48,6 @@ class NativeSearcher(Searcher):
     """
 
     capabilities: ClassVar[SearcherCapabilities] = SearcherCapabilities(conditional=True, constraints=True, batch=True)
-    needs_metric: ClassVar[bool] = True
-    """Whether there must be something to learn from."""
-
     def __init__(
         self,
         metric: str | list[str] | None = None,
@@ -64,20 +60,9 @@ class NativeSearcher(Searcher):
         seed: int | None = None,
         duplicates: bool = False,
     ) -> None:
-        super().__init__(metric, mode)
-        owner = type(self).__name__
-        self._points = points_given(owner, points_to_evaluate)
-        self._rewards = list(evaluated_rewards or ())
-        if len(self._rewards) > len(self._points):
-            raise SpecError(f"{owner}: {len(self._rewards)} evaluated_rewards were given for {len(self._points)} points_to_evaluate.")
-        if isinstance(outcome_constraints, str):
-            raise SpecError(f"{owner}: outcome_constraints must be a list of texts; put {outcome_constraints!r} into [ ].")
-        self.bounds = tuple(Bound.parse(owner, text) for text in outcome_constraints)
-        self.max_concurrent = whole_number(owner, "max_concurrent", max_concurrent, least=1)
-        self.seed = whole_number(owner, "seed", seed, least=None)
+        super().__init__(metric, mode, points_to_evaluate, evaluated_rewards, outcome_constraints, max_concurrent, seed)
         self.duplicates = duplicates
         self._told: list[tuple[Any, ...]] = []  # what users added, before there was a space to understand it with
-        self._problem: Problem | None = None
         self._sampler: Sampler | None = None
 
     @abstractmethod
@@ -95,14 +80,7 @@ class NativeSearcher(Searcher):
     ) -> bool:
         """See the base."""
         super().set_search_properties(metric, mode, config, **spec)
-        space: Space = spec["space"]
-        metrics, modes = several(self.metric), several(self.mode)
-        if not metrics and self.needs_metric:
-            raise SpecError(f"{type(self).__name__}: needs a metric to optimise; give metric=... and mode='min' or 'max'.")
-        self._problem = Problem(
-            space, metrics, tuple(-1.0 if mode == "max" else 1.0 for mode in modes), spec["seed"] if self.seed is None else self.seed,
-            self.bounds, spec.get("budget"), self.max_concurrent or spec.get("concurrency"), spec.get("early", False),
-        )  # fmt: skip
+        self._problem = self.pose(spec["space"], spec)
         points = [self._inside(f"points_to_evaluate[{number}]", point) for number, point in enumerate(self._points)]
         self._open = points[len(self._rewards) :]
         self._begin()
@@ -120,13 +98,6 @@ class NativeSearcher(Searcher):
         self._numbers: dict[str, int] = {}
         self._failed: dict[str, str] = {}
         self._seen: set[_Key] = set()
-
-    @property
-    def problem(self) -> Problem:
-        """What is to be solved; known once the searcher is bound."""
-        if self._problem is None:
-            raise BugError(f"{type(self).__name__} was asked before it was bound to a space; call bind(space, ...) first.")
-        return self._problem
 
     @property
     def sampler(self) -> Sampler:
@@ -170,12 +141,7 @@ class NativeSearcher(Searcher):
 
     def _add(self, values: dict[str, Any], value: Any, outcome: str = "finished", step: float = 0.0) -> None:
         problem = self.problem
-        rewards = value if isinstance(value, Sequence) else [value]
-        if len(rewards) != len(problem.metrics):
-            raise SpecError(
-                f"{type(self).__name__}: {len(rewards)} values were given for an evaluated point, and there are "
-                f"{len(problem.metrics)} metrics."
-            )
+        rewards = self.values_of(value, outcome == "failed")
         trial = -1 - sum(observation.trial < 0 for observation in self._observations)
         values = problem.space.complete(values, stream(problem.seed, "complete", trial))
         losses = losses_of(dict(zip(problem.metrics, rewards)), problem.metrics, problem.signs) if outcome != "failed" else None

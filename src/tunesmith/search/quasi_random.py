@@ -134,7 +134,7 @@ class QuasiRandomSearch(NativeSearcher):
         sequence: "sobol": at most 21,201 parameters; most even after 2, 4, 8, 16 ... trials. "halton": any number of parameters, and of
             trials; a little less even beyond ten parameters.
         points_to_evaluate: configurations to try first, in this order; what is missing in one is drawn at random.
-        max_concurrent: at most so many trials at once, >= 1; None: no bound of its own.
+        max_concurrent: at most so many trials at once; None or 0: no bound of its own.
         seed: of this searcher; None: the experiment's.
 
     Raises:
