@@ -9,7 +9,7 @@ from tunesmith.progress.options import TableOptions
 from tunesmith.progress.table import STYLES, Line, fit, table, width_of
 from tunesmith.progress.text import duration, number, numbers, plain, plural, stamp
 
-__all__ = ["block", "frame"]
+__all__ = ["block", "ending_of", "estimates", "frame", "resource"]
 
 _NARROWEST_BAR = 6
 _WIDEST_BAR = 40
@@ -27,7 +27,7 @@ def frame(picture: Picture, options: TableOptions, width: int, height: int, *, a
     """
     if width < 1 or height < 1:
         return []
-    top = _flow(_ending(picture), width, 3)
+    top = _flow(ending_of(picture), width, 3)
     top += _flow(_head(picture), width, 4)
     top.append(_bar(picture, width, ascii_only))
     top += _flow(_best(picture), width, 2)
@@ -48,7 +48,7 @@ def block(
         tables: with the table of trials.
     """
     lines: list[Line] = [
-        _one_line(_ending(picture)),
+        _one_line(ending_of(picture)),
         _one_line([*_head(picture, resources=False), *_share(picture)]),
         *([(note, "")] for note in notes),
         _one_line(_best(picture)),
@@ -69,7 +69,7 @@ def _head(picture: Picture, *, resources: bool = True) -> list[Piece]:
         pieces.append((stamp(picture.elapsed), "bold"))
     pieces += [(f"{count} {status}", STYLES[status]) for status, count in picture.counts.items() if count]
     if resources:
-        pieces += [(f"{_resource(name, used, total)}", "") for name, (used, total) in picture.resources.items()]
+        pieces += [(f"{resource(name, used, total)}", "") for name, (used, total) in picture.resources.items()]
         if picture.out:
             pieces.append((f"gpu {', '.join(map(str, picture.out))} quarantined", "bold red"))
     return pieces
@@ -79,13 +79,13 @@ def _share(picture: Picture) -> list[Piece]:
     return [] if picture.total is None else [(f"{picture.over}/{picture.total} ended", "")]
 
 
-def _resource(name: str, used: float, total: float) -> str:
+def resource(name: str, used: float, total: float) -> str:
     if name == "memory":
         return f"memory {used / 2**30:.3g}/{total / 2**30:.3g} GiB"
     return f"{plain(name)} {used:g}/{total:g}"
 
 
-def _ending(picture: Picture) -> list[Piece]:
+def ending_of(picture: Picture) -> list[Piece]:
     if not picture.ending:
         return []
     pieces = [("stopping", "bold yellow")]
@@ -101,7 +101,7 @@ def _bar(picture: Picture, width: int, ascii_only: bool) -> Line:
         return [(fit(text, width), "")]
     share = picture.over / picture.total if picture.total else 1.0
     text = f"{picture.over}/{picture.total}"
-    for more in _estimates(picture, share):
+    for more in estimates(picture, share):
         if width_of(text) + 2 + width_of(more) <= width:
             text += f"  {more}"
     room = min(_WIDEST_BAR, width - width_of(text) - 2)
@@ -112,7 +112,7 @@ def _bar(picture: Picture, width: int, ascii_only: bool) -> Line:
     return [(full * done, "green"), (empty * (room - done), "dim"), (f"  {text}", "")]
 
 
-def _estimates(picture: Picture, share: float) -> list[str]:
+def estimates(picture: Picture, share: float) -> list[str]:
     texts = [f"{100 * share:.0f} %"]
     left, budget = picture.left, picture.budget
     if picture.ending or share >= 1:

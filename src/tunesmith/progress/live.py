@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from tunesmith.blame import describe_exception
 from tunesmith.core.ports import Record
 from tunesmith.progress.board import Board
 from tunesmith.progress.layout import block, frame
 from tunesmith.progress.plain import PlainReporter
-from tunesmith.progress.table import Line
 
 __all__ = ["LiveReporter", "Screen"]
 
@@ -42,8 +41,8 @@ class Screen(Protocol):
     def space(self) -> tuple[int, int]:
         """Columns and rows for a picture now."""
 
-    def draw(self, lines: Sequence[Line]) -> None:
-        """Show these lines in place of the ones before."""
+    def draw(self, lines: Any) -> None:
+        """Show these lines, or what the screen's own ``paint`` made of the picture, in place of what was there."""
 
     def resume(self) -> None:
         """The run goes on."""
@@ -99,7 +98,8 @@ class LiveReporter:
         try:
             columns, rows = self._screen.space()
             picture = self._board.picture(rows)
-            self._screen.draw(frame(picture, self._board.options, columns, rows, ascii_only=self._screen.ascii_only))
+            paint = getattr(self._screen, "paint", frame)  # notebooks show pages
+            self._screen.draw(paint(picture, self._board.options, columns, rows, ascii_only=self._screen.ascii_only))
         except Exception as error:
             self._over.set()
             self._screen.close()

@@ -187,12 +187,13 @@ class TuneReporterBase(ProgressReporter):
 
     def lines(self, trials: Sequence[TrialInfo], done: bool, *sys_info: str) -> list[Line]:
         """What is to be shown, as lines of (text, style) pieces."""
-        board: Board | None = getattr(trials, "board", None)
-        picture = self._pictured(trials) if board is None else board.picture()
-        return block(picture, self.options, sys_info, tables=done or self.options.tables)
+        return block(self._pictured(trials), self.options, sys_info, tables=done or self.options.tables)
 
     def _pictured(self, trials: Iterable[TrialInfo]) -> Picture:
-        """The picture of any trials, as a subclass may choose them."""
+        """The picture of the run, or of those trials that a subclass has chosen."""
+        board: Board | None = getattr(trials, "board", None)
+        if board is not None:
+            return board.picture()
         known = list(trials)
         rows = [row_of(trial) for trial in known]
         counts: dict[str, int] = {}
@@ -282,16 +283,18 @@ class JupyterNotebookReporter(TuneReporterBase):
 
     def report(self, trials: Sequence[TrialInfo], done: bool, *sys_info: str) -> None:
         """Show the table in the cell's output; outside of a notebook print it."""
-        from tunesmith.progress.notebook import NotebookScreen
+        from tunesmith.progress.notebook import NotebookScreen, html
+        from tunesmith.progress.notebook_page import page
 
-        lines = self.lines(trials, done, *sys_info)
         if not in_notebook():
-            for line in lines:
+            for line in self.lines(trials, done, *sys_info):
                 print("".join(text for text, _ in line))
-        elif self.overwrite:
-            self._screen.draw(lines)
-        else:
-            NotebookScreen().draw(lines)
+            return
+        if type(self).lines is TuneReporterBase.lines:
+            shown = page(self._pictured(trials), self.options, sys_info, tables=done or self.options.tables)
+        else:  # a subclass says what is shown
+            shown = html(self.lines(trials, done, *sys_info))
+        (self._screen if self.overwrite else NotebookScreen()).show(shown)
 
 
 # -- checks --------------------------------------------------------------------------------------------------------------

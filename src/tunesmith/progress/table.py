@@ -11,7 +11,7 @@ from tunesmith.progress.board import Picture, Row
 from tunesmith.progress.options import TableOptions
 from tunesmith.progress.text import cut, number
 
-__all__ = ["STYLES", "Line", "fit", "table", "width_of"]
+__all__ = ["STYLES", "Line", "columns_of", "fit", "left_out", "table", "width_of"]
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with a style that ``rich`` knows ("" for none)."""
@@ -63,11 +63,11 @@ def table(picture: Picture, options: TableOptions, width: int | None = None, mos
     rows = picture.rows if most is None else picture.rows[: max(0, most - 2)]
     if not rows:
         return []
-    columns = _columns(picture, rows, options)
+    columns = columns_of(picture, rows, options)
     kept = _fitting(columns, width)
     lines: list[Line] = [[(_joined([(column.header, column) for column in kept]), "bold")]]
     lines += [_line(kept, index) for index in range(len(rows))]
-    hidden = _hidden(picture, rows, [column.header for column in columns if column not in kept])
+    hidden = left_out(picture, rows, [column.header for column in columns if column not in kept])
     if hidden:
         lines.append([(hidden if width is None else fit(hidden, width), "dim")])
     return lines
@@ -110,7 +110,7 @@ def _fitting(columns: Sequence[_Column], width: int | None) -> list[_Column]:
     return kept
 
 
-def _hidden(picture: Picture, rows: Iterable[Row], columns: Sequence[str]) -> str:
+def left_out(picture: Picture, rows: Iterable[Row], columns: Sequence[str]) -> str:
     shown: dict[str, int] = {}
     for row in rows:
         shown[row.status] = shown.get(row.status, 0) + 1
@@ -124,7 +124,7 @@ def _hidden(picture: Picture, rows: Iterable[Row], columns: Sequence[str]) -> st
 # -- columns -------------------------------------------------------------------------------------------------------------
 
 
-def _columns(picture: Picture, rows: Sequence[Row], options: TableOptions) -> list[_Column]:
+def columns_of(picture: Picture, rows: Sequence[Row], options: TableOptions) -> list[_Column]:
     """Most telling first: what does not fit is left out from the end."""
     columns = [
         _Column("trial", [row.trial_id for row in rows], left=True),

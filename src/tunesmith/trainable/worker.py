@@ -7,7 +7,7 @@ import copy
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -83,6 +83,7 @@ class Session:
         self._lock = threading.RLock()
         self._asking = False
         self._closed = False
+        self._at_end: list[Callable[[], None]] = []
         self._written: str | None = None  # by checkpoint_dir(), not yet part of a report
         self._blocks = Blocks()
         self.size = 0
@@ -173,6 +174,12 @@ class Session:
             if self._written is not None:
                 self._flush()
             self._closed = True
+        while self._at_end:
+            self._at_end.pop(0)()
+
+    def at_end(self, then: Callable[[], None]) -> None:
+        """Have something done when the attempt's code is over; it must not raise."""
+        self._at_end.append(then)
 
     def notes(self) -> dict[str, Any]:
         """What was kept beside the checkpoint that the attempt starts from; empty without one."""
