@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -29,8 +30,9 @@ def go(tmp_path: Path) -> Go:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Relative path -> content of all files below ``root``."""
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """Relative path -> content of all files below ``root``; event files are called "events", whenever they were made."""
+    found = [path for path in root.rglob("*") if path.is_file()]
+    return {re.sub(r"events\.out\.tfevents\..*", "events", path.relative_to(root).as_posix()): path.read_bytes() for path in found}
 
 
 def quiet(config: Config) -> None:
@@ -46,7 +48,7 @@ def test_the_layout_of_a_plain_run(go: Go) -> None:
     ids = [trial.trial_id for trial in analysis.trials]
     assert all(len(prefix) == 5 and int(prefix, 16) >= 0 for prefix in {trial_id.partition("_")[0] for trial_id in ids})
     assert [trial_id.partition("_")[2] for trial_id in ids] == ["00000", "00001"]
-    rows = {f"{trial_id}/{name}" for trial_id in ids for name in ("params.json", "progress.csv", "result.json")}
+    rows = {f"{trial_id}/{name}" for trial_id in ids for name in ("params.json", "progress.csv", "result.json", "events")}
     assert set(files(root)) == OURS | rows
     assert not [path for path in files(root) if "0.125" in path or "relu" in path or "lr" in path]
 
@@ -58,7 +60,7 @@ def test_two_experiments_have_different_trial_ids(go: Go) -> None:
 
 def test_a_silent_trial_has_its_parameters_only(go: Go) -> None:
     analysis = go(lambda config: None, config={"lr": 0.1})
-    assert set(files(Path(analysis.trials[0].path))) == {"params.json"}
+    assert set(files(Path(analysis.trials[0].path))) == {"params.json", "events"}
 
 
 def test_checkpoints_lie_in_their_trials_directory(go: Go, tmp_path: Path) -> None:
@@ -116,15 +118,15 @@ def speaks(config: Config) -> None:
 )
 def test_where_output_goes(go: Go, log_to_file: Any, expected: dict[str, str]) -> None:
     place = Path(go(speaks, log_to_file=log_to_file).trials[0].path)
-    usual = {"progress.csv", "result.json", "params.json"}
+    usual = {"progress.csv", "result.json", "params.json", "events"}
     assert {name: content.decode() for name, content in files(place).items() if name not in usual} == expected
 
 
 def test_empty_logs_are_not_made(go: Go) -> None:
     place = Path(go(quiet, log_to_file=True).trials[0].path)
-    assert set(files(place)) == {"progress.csv", "result.json", "params.json"}
+    assert set(files(place)) == {"progress.csv", "result.json", "params.json", "events"}
     place = Path(go(lambda config: print("only out"), name="out", log_to_file=True).trials[0].path)
-    assert set(files(place)) == {"params.json", "stdout.log"}
+    assert set(files(place)) == {"params.json", "events", "stdout.log"}
 
 
 # -- error.txt -------------------------------------------------------------------------------------------------------------------

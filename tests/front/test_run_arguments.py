@@ -192,7 +192,7 @@ def test_loggers(spec: Run) -> None:
 
     assert spec(loggers=()).loggers == ()
     names = [type(logger).__name__ for logger in spec(loggers=(*DEFAULT_LOGGERS, Mine)).loggers or ()]
-    assert names == ["JsonLoggerCallback", "CSVLoggerCallback", "LegacyLoggerCallback", "ErrorFileCallback"]
+    assert names == ["JsonLoggerCallback", "CSVLoggerCallback", "TBXLoggerCallback", "LegacyLoggerCallback", "ErrorFileCallback"]
 
 
 def test_the_executor_may_come_from_the_environment(spec: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -377,12 +377,12 @@ def test_which_loggers_a_run_has() -> None:
     def kinds(*args: Any) -> list[str]:
         return [type(logger).__name__ for logger in loggers_from(*args)]
 
-    files = ["JsonLoggerCallback", "CSVLoggerCallback", "ErrorFileCallback"]
+    files = ["JsonLoggerCallback", "CSVLoggerCallback", "TBXLoggerCallback", "ErrorFileCallback"]
     assert kinds(None) == files
     assert kinds(()) == []
-    assert kinds((*DEFAULT_LOGGERS, Mine)) == [*files[:2], "LegacyLoggerCallback", "ErrorFileCallback"]
+    assert kinds((*DEFAULT_LOGGERS, Mine)) == [*files[:3], "LegacyLoggerCallback", "ErrorFileCallback"]
     assert kinds([JsonLoggerCallback]) == ["JsonLoggerCallback", "ErrorFileCallback"]
-    assert kinds(None, [CSVLoggerCallback(), Diary()]) == ["CSVLoggerCallback", "Diary", "JsonLoggerCallback", "ErrorFileCallback"]
+    assert kinds(None, [CSVLoggerCallback(), Diary()]) == ["CSVLoggerCallback", "Diary", "JsonLoggerCallback", *files[2:]]
     assert kinds((), [Diary(), object()]) == ["Diary"]
     for bad in ("csv", 3, [object()], [int]):
         with pytest.raises(SpecError, match="loggers"):

@@ -11,21 +11,22 @@ from tunesmith.journal.trials import TrialBook
 from tunesmith.logger.base import LoggerCallback
 from tunesmith.logger.error import ErrorFileCallback
 from tunesmith.logger.host import LoggerHost
-from tunesmith.logger.legacy import CSVLogger, JsonLogger, LegacyLoggerCallback
+from tunesmith.logger.legacy import CSVLogger, JsonLogger, LegacyLoggerCallback, TBXLogger
 from tunesmith.logger.policies import PolicyFiles
 from tunesmith.logger.tables import CSVLoggerCallback, JsonLoggerCallback
+from tunesmith.logger.tensorboard import TBXLoggerCallback
 
 __all__ = ["DEFAULT_LOGGERS", "default_loggers", "loggers_from", "rebuild_files", "split_callbacks"]
 
-DEFAULT_LOGGERS = (JsonLogger, CSVLogger)
+DEFAULT_LOGGERS = (JsonLogger, CSVLogger, TBXLogger)
 """What ``loggers=None`` stands for; add to it as in ``loggers=DEFAULT_LOGGERS + (Mine,)``."""
 
-_FAST = {JsonLogger: JsonLoggerCallback, CSVLogger: CSVLoggerCallback}
+_FAST = {JsonLogger: JsonLoggerCallback, CSVLogger: CSVLoggerCallback, TBXLogger: TBXLoggerCallback}
 
 
 def default_loggers() -> list[LoggerCallback]:
-    """New loggers for the default files: params.json, result.json, progress.csv, error.txt."""
-    return [JsonLoggerCallback(), CSVLoggerCallback(), ErrorFileCallback()]
+    """New loggers for the default files: params.json, result.json, progress.csv, TensorBoard's event file, error.txt."""
+    return [JsonLoggerCallback(), CSVLoggerCallback(), TBXLoggerCallback(), ErrorFileCallback()]
 
 
 def loggers_from(loggers: Any, callbacks: Iterable[Any] = ()) -> list[Any]:
@@ -68,6 +69,11 @@ def split_callbacks(callbacks: Iterable[Any]) -> tuple[list[Any], list[Any]]:
     return [one for one in callbacks if not getattr(one, "behind", False)], [one for one in callbacks if getattr(one, "behind", False)]
 
 
+def _described_loggers() -> list[LoggerCallback]:
+    """The default ones, for configurations that come from the journal's description alone."""
+    return [JsonLoggerCallback(described=True), *default_loggers()[1:]]
+
+
 def _rebuild_policies(path: str, reader: Any) -> None:
     """The files of population-based training, if there have been any."""
     first = next(iter(reader.read(0, 1)), None)
@@ -92,7 +98,7 @@ def rebuild_files(path: str, loggers: Sequence[Any] | None = None) -> None:
     journal = os.path.join(path, JOURNAL_FILE)
     with open_reader(journal) as reader:
         book = TrialBook(reader.header, path, keep_finished=False)
-        own = [JsonLoggerCallback(described=True), CSVLoggerCallback(), ErrorFileCallback()] if loggers is None else loggers
+        own = _described_loggers() if loggers is None else loggers
         host = LoggerHost(own, book, lambda: open_reader(journal))
         host.follow(reader.last())
         host.close()

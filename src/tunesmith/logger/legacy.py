@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.core.flat import flatten
+from tunesmith.core.trial import ERROR
 from tunesmith.logger.base import Logger, LoggerCallback
 from tunesmith.logger.files import CsvFile, FilePool, JsonLinesFile
 from tunesmith.logger.params import drawn_paths, write_params
+from tunesmith.logger.tffile import EventFile, remove_all
 from tunesmith.secrets import redact
 
 if TYPE_CHECKING:
     from tunesmith.journal.trials import TrialInfo
 
-__all__ = ["CSVLogger", "JsonLogger", "LegacyLoggerCallback", "NoopLogger", "UnifiedLogger"]
+__all__ = ["CSVLogger", "JsonLogger", "LegacyLoggerCallback", "NoopLogger", "TBXLogger", "UnifiedLogger"]
 
 _log = logging.getLogger("tunesmith")
 
@@ -69,18 +72,43 @@ class JsonLogger(Logger):
         self._file.close()
 
 
+class TBXLogger(Logger):
+    """Writes an event file for TensorBoard, beside those there; in ``loggers=`` it stands for ``TBXLoggerCallback``, which see."""
+
+    def _init(self) -> None:
+        created = time.time() if self.trial is None else self.trial.experiment.header.created
+        name = os.path.basename(self.logdir) if self.trial is None else self.trial.trial_id
+        self._count = 0
+        self._spent: list[str] = []
+        self._file = EventFile(self.logdir, created, name, FilePool(), self._spent)
+        self._file.begin(time.time(), self.config, _drawn(self.trial), go_on=_goes_on(self.trial))
+
+    def on_result(self, result: dict[str, Any]) -> None:
+        self._count += 1
+        self._file.add(time.time(), self._count, {**_flat(result), "config": self.config}, _drawn(self.trial))
+
+    def flush(self) -> None:
+        self._file.close()  # not held open: there may be as many of these as trials
+
+    def close(self) -> None:
+        if self.trial is None or self.trial.is_finished():
+            self._file.end(time.time(), failed=self.trial is not None and self.trial.status == ERROR)
+        self._file.close()
+        remove_all(self._spent)
+
+
 class UnifiedLogger(Logger):
     """Several loggers of one trial as one; a class that cannot be set up is reported and left out.
 
     Args:
         config, logdir, trial: as for :class:`Logger`.
-        loggers: classes; None: :class:`JsonLogger` and :class:`CSVLogger`.
+        loggers: classes; None: :class:`JsonLogger`, :class:`CSVLogger` and :class:`TBXLogger`.
     """
 
     def __init__(
         self, config: dict[str, Any], logdir: str, trial: TrialInfo | None = None, loggers: Sequence[type[Logger]] | None = None
     ) -> None:
-        self._classes = (JsonLogger, CSVLogger) if loggers is None else tuple(loggers)
+        self._classes = (JsonLogger, CSVLogger, TBXLogger) if loggers is None else tuple(loggers)
         super().__init__(config, logdir, trial)
 
     def _init(self) -> None:
