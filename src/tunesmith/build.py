@@ -192,6 +192,10 @@ def verify(spec: ExperimentSpec) -> None:
 
     _check_limits(spec)
     _check_determinism(spec)
+    for one in (*spec.callbacks, *(spec.loggers or ()), spec.trainable.target):
+        judge = getattr(one, "__check_config__", None)  # of integrations that take settings from the config
+        if judge is not None:
+            judge(spec.space.config)
     if spec.executor is not None and getattr(spec.executor.capabilities, "isolated", False):
         check_picklable(spec.trainable)
 

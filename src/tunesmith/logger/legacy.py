@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.core.flat import flatten
@@ -147,6 +147,13 @@ class LegacyLoggerCallback(LoggerCallback):
     def __init__(self, logger_classes: Sequence[type[Logger]]) -> None:
         self.logger_classes = tuple(logger_classes)
         self._loggers: dict[int, list[Logger]] = {}
+
+    def __check_config__(self, config: Mapping[str, Any]) -> None:
+        """Let the classes that want to judge the experiment's config, before anything runs. Raises SpecError."""
+        for cls in self.logger_classes:
+            judge = getattr(cls, "__check_config__", None)
+            if judge is not None:
+                judge(config)
 
     def log_trial_start(self, trial: TrialInfo) -> None:
         loggers = self._loggers.get(trial.number)

@@ -95,7 +95,7 @@ def with_parameters(trainable: Any, **objects: Any) -> Any:
     """
     if isinstance(trainable, type):
         return _subclass(trainable, _tune_parameters={**getattr(trainable, "_tune_parameters", {}), **objects})
-    return _Bound(_callable(trainable, "with_parameters"), objects, None)
+    return Bound(_callable(trainable, "with_parameters"), objects, None)
 
 
 def with_resources(trainable: Any, resources: Any) -> Any:
@@ -119,10 +119,10 @@ def with_resources(trainable: Any, resources: Any) -> Any:
         normalise_resources(resources)
     if isinstance(trainable, type):
         return _subclass(trainable, _tune_resources=staticmethod(resources) if callable(resources) else resources)
-    return _Bound(_callable(trainable, "with_resources"), {}, resources)
+    return Bound(_callable(trainable, "with_resources"), {}, resources)
 
 
-class _Bound:
+class Bound:
     """A function with what ``with_parameters`` and ``with_resources`` said of it."""
 
     def __init__(self, target: Callable[..., Any], parameters: dict[str, Any], resources: Any) -> None:
@@ -138,7 +138,7 @@ class _Bound:
 
 def _peeled(trainable: Any) -> tuple[Any, dict[str, Any], Any]:
     """The user's own callable, and the parameters and resources that were wrapped around it, also within a partial."""
-    if isinstance(trainable, _Bound):
+    if isinstance(trainable, Bound):
         target, parameters, resources = _peeled(trainable.target)
         own = trainable.resources
         return target, {**parameters, **trainable.parameters}, resources if own is None else own
