@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         testing as testing, track as track, trainable as trainable, trial as trial,
     )
     # isort: on
-    from tunesmith.analysis import ExperimentAnalysis, Result, ResultGrid, open_experiment
+    from tunesmith.analysis import Analysis, ExperimentAnalysis, IdenticalCurves, Result, ResultGrid, open_experiment
     from tunesmith.callback import Callback
     from tunesmith.checkpoints import Checkpoint
     from tunesmith.config import CheckpointConfig, FailureConfig, RunConfig, SyncConfig, TuneConfig
@@ -122,6 +122,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PB2",
     "ASHAScheduler",
+    "Analysis",
     "AsyncHyperBandScheduler",
     "BugError",
     "CLIReporter",
@@ -143,6 +144,7 @@ __all__ = [
     "FunctionStopper",
     "HyperBandForBOHB",
     "HyperBandScheduler",
+    "IdenticalCurves",
     "Infeasible",
     "JournalCorrupt",
     "JournalError",
@@ -225,7 +227,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "analysis": "ExperimentAnalysis Result ResultGrid open_experiment",
+    "analysis": "Analysis ExperimentAnalysis IdenticalCurves Result ResultGrid open_experiment",
     "callback": "Callback",
     "checkpoints": "Checkpoint",
     "config": "CheckpointConfig FailureConfig RunConfig SyncConfig TuneConfig",

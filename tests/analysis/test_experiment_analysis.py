@@ -263,7 +263,9 @@ def test_trial_dataframes_by_directory(analysis: ExperimentAnalysis) -> None:
 def test_all_configs(analysis: ExperimentAnalysis) -> None:
     configs = analysis.get_all_configs()
     assert configs[analysis.trials[0].path] == {"lr": 0.1, "net": {"act": "len"}, "epochs": 3}
-    assert set(analysis.get_all_configs(prefix=True)[analysis.trials[0].path]) == {"config/lr", "config/net", "config/epochs"}
+    assert set(analysis.get_all_configs(prefix=True)[analysis.trials[0].path]) == {"config/lr", "config/net/act", "config/epochs"}
+    assert configs["3f2a9_00000"] == configs[analysis.trials[0].path]
+    assert "3f2a9_00009" not in configs
 
 
 # -- trials, errors, checkpoints -------------------------------------------------------------------------------------------------

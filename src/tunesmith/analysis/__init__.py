@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tunesmith.analysis.alike import IdenticalCurves
 from tunesmith.analysis.experiment import ExperimentAnalysis, open_experiment
+from tunesmith.analysis.older import Analysis
 from tunesmith.analysis.results import Result, ResultGrid
 
-__all__ = ["ExperimentAnalysis", "Result", "ResultGrid", "open_experiment"]
+__all__ = ["Analysis", "ExperimentAnalysis", "IdenticalCurves", "Result", "ResultGrid", "open_experiment"]

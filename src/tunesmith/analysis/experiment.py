@@ -6,22 +6,26 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.analysis.frames import frame
+from tunesmith.analysis.alike import AlikeReadings, identical
+from tunesmith.analysis.drawing import Drawn
+from tunesmith.analysis.html import Shown
 from tunesmith.analysis.notices import Notices
-from tunesmith.analysis.objective import Objectives, best, unranked
+from tunesmith.analysis.objective import Objectives, best, refuse_filesystem
 from tunesmith.analysis.population import PopulationReadings
 from tunesmith.analysis.source import Source
-from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, history, step_of
+from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, step_of
+from tunesmith.analysis.tables import TableReadings
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.trial import ERROR, TERMINATED
 from tunesmith.errors import SpecError, UserCodeError
-from tunesmith.journal.projections import Best, Curves, Decisions, Histories, Reader, TrialTable
+from tunesmith.journal.projections import Best, Curves, Decisions, Reader, TrialTable
+from tunesmith.journal.rows import date_of
 from tunesmith.journal.scores import check_scope
 from tunesmith.journal.trials import TrialBook, TrialInfo
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from tunesmith.analysis.frames import Frames
+    from tunesmith.analysis.pasts import Pasts
     from tunesmith.checkpoints.checkpoint import Checkpoint
 
 __all__ = ["ExperimentAnalysis", "open_experiment"]
@@ -30,8 +34,10 @@ __all__ = ["ExperimentAnalysis", "open_experiment"]
 def open_experiment(path: str | os.PathLike[str]) -> ExperimentAnalysis:
     """Open an experiment for reading: one that runs, has ended, crashed, or was moved here. Nothing is started or unpickled.
 
+    A folder that Ray Tune wrote (``~/ray_results/<name>``) opens as well: its states, results, configurations and checkpoints.
+
     Args:
-        path: the experiment's directory, or the ``experiment.db`` in it.
+        path: the experiment's directory, or the ``experiment.db`` in it; Ray's directory, or an ``experiment_state-....json`` in it.
 
     Raises:
         JournalError: there is no experiment; :class:`JournalCorrupt`: what is there cannot be read.
@@ -45,22 +51,25 @@ def open_experiment(path: str | os.PathLike[str]) -> ExperimentAnalysis:
     return ExperimentAnalysis(path)
 
 
-class ExperimentAnalysis(PopulationReadings):
+class ExperimentAnalysis(Shown, Drawn, TableReadings, AlikeReadings, PopulationReadings):
     """Trials, results and checkpoints of one experiment, read from its journal when first asked for.
 
     What was read stays as it is until :meth:`refresh`. Picklable: a copy carries what was read, and reads the rest from the same path.
 
     Args:
-        path_or_reader: the experiment's directory or journal file, or a journal that is open (anything with ``header`` and ``read``).
+        path_or_reader: the experiment's directory or journal file, or a journal that is open (anything with ``header`` and ``read``); a
+            folder of Ray Tune's, of which the metric is known, but not the mode.
         default_metric, default_mode: for calls that name none: a name, or lists of names and modes. None: those of the run.
         trials: views to show instead of those read from the journal.
         resolve: drawn values and the description of their space -> config; None: from that description alone, where options that JSON
             cannot hold are shown by their labels.
         experiment_path: the directory, where ``path_or_reader`` is an open journal without a ``path``.
+        experiment_checkpoint_path: Ray's name of the first argument.
+        storage_filesystem: only None: experiments are read from local directories.
 
     Raises:
         JournalError: there is no experiment at that path.
-        SpecError: a mode that is neither "min" nor "max", or lists of different lengths.
+        SpecError: a mode that is neither "min" nor "max", lists of different lengths, no path or two, or a ``storage_filesystem``.
 
     Example:
         >>> from tunesmith.core.events import Reported, Suggested
@@ -76,22 +85,29 @@ class ExperimentAnalysis(PopulationReadings):
 
     def __init__(
         self,
-        path_or_reader: str | os.PathLike[str] | Reader,
+        path_or_reader: str | os.PathLike[str] | Reader | None = None,
         *,
         default_metric: str | Sequence[str] | None = None,
         default_mode: str | Sequence[str] | None = None,
         trials: Sequence[TrialInfo] | None = None,
         resolve: Callable[[dict[str, Any], Mapping[str, Any] | None], dict[str, Any]] | None = None,
         experiment_path: str | None = None,
+        experiment_checkpoint_path: str | os.PathLike[str] | None = None,
+        storage_filesystem: None = None,
     ) -> None:
-        self._source = Source(path_or_reader, experiment_path)
+        given = path_or_reader if path_or_reader is not None else experiment_checkpoint_path
+        if given is None or (path_or_reader is not None and experiment_checkpoint_path is not None):
+            raise SpecError("ExperimentAnalysis needs one path: the experiment's directory, as in ExperimentAnalysis('results/digits').")
+        refuse_filesystem(storage_filesystem)
+        self._source = Source(given, experiment_path)
         self._given = (default_metric, default_mode)
         Objectives.of(default_metric, default_mode, {})
         self._trials = trials
         self._resolve = resolve
         self._table: TrialTable | None = None
         self._curves: dict[str, Curves] = {}
-        self._frames: dict[str, pd.DataFrame] | None = None
+        self._pasts: Pasts | None = None
+        self._frames: Frames | None = None
         self._notices = Notices()
 
     # -- reading ---------------------------------------------------------------------------------------------------------
@@ -105,15 +121,22 @@ class ExperimentAnalysis(PopulationReadings):
     def _book(self) -> TrialBook:
         if self._table is None:
             with self._source.reader() as reader:
-                book = TrialBook(reader.header, self._source.path, resolve=self._resolve, reader=self._source.read)
-                self._table = TrialTable(reader.header, book=book).update(reader)
+                self._table = TrialTable(reader.header, book=self._source.book(reader, self._resolve)).update(reader)
         return self._table.book
 
     def refresh(self) -> ExperimentAnalysis:
         """Read what a live run has added since; returns this same object."""
-        if self._table is not None:
+        if self._source.forget():
+            self._table = self._pasts = None
+            self._curves.clear()
+        elif self._table is not None:
             with self._source.reader() as reader:
-                self._table.update(reader)
+                if self._pasts is not None:
+                    self._pasts.update(reader)
+                if self._pasts is not None and self._pasts.book is self._table.book:  # they were read in one pass, and go on so
+                    self._table.cursor = self._pasts.cursor
+                else:
+                    self._table.update(reader)
                 for curves in self._curves.values():
                     curves.update(reader)
         self._frames = None
@@ -190,6 +213,29 @@ class ExperimentAnalysis(PopulationReadings):
         wall = book.experiment.wall
         return {"start_time": wall(0.0), "timestamp": wall(book.at), "total_time_s": book.at, "num_trials": book.count, **book.counts}
 
+    def runner_data(self) -> dict[str, Any]:
+        """What is known of the run as a whole, under Ray's names: ``_start_time`` and ``_total_time`` (seconds), ``_session_str`` (local
+        time of the start), ``_metric`` and ``_mode``. Of a folder of Ray's all that is written there, without what was pickled."""
+        book = self._book
+        recorded = book.experiment.spec.get("runner_data")
+        if recorded is not None:
+            return dict(recorded)
+        start = book.experiment.wall(0.0)
+        metric, mode = self._objectives.default
+        times = {"_start_time": start, "_total_time": book.at, "_session_str": date_of(int(start))}
+        return {**times, "_metric": metric, "_mode": mode}
+
+    def set_filetype(self, file_type: str | None = None) -> None:
+        """Taken for the sake of old scripts, with one line in the log: results are read from the journal, neither "csv" nor "json".
+
+        Raises:
+            SpecError: anything but "csv", "json" or None.
+        """
+        if file_type not in (None, "csv", "json"):
+            raise SpecError(f"set_filetype: file_type must be 'csv', 'json' or None, got {file_type!r}.")
+        if file_type is not None:
+            self._notices.same_for_all_files(file_type)
+
     def decisions(self) -> list[dict[str, Any]]:
         """Every recorded decision: dicts of ``at`` (seconds), ``trial`` (number), ``do``, ``reason`` and ``seq``, in order."""
         with self._source.reader() as reader:
@@ -201,7 +247,9 @@ class ExperimentAnalysis(PopulationReadings):
         """The best trial and step."""
         check_scope(scope)
         metric, mode = self._objectives.complete(call, metric, mode)
-        return best(self._curves_of(metric), self._views, mode, scope, finite)
+        found = best(self._curves_of(metric), self._views, mode, scope, finite)
+        self._notices.alike(metric, lambda: identical(self._curves_of(metric), self._views))
+        return found
 
     def _best_step(self, call: str, metric: str | None, mode: str | None, scope: str, finite: bool) -> Step:
         found = self._pick(call, metric, mode, scope, finite)
@@ -268,7 +316,10 @@ class ExperimentAnalysis(PopulationReadings):
     def get_last_checkpoint(
         self, trial: TrialInfo | str | None = None, metric: str | None = None, mode: str | None = None
     ) -> Checkpoint | None:
-        """A trial's newest checkpoint, or None; without ``trial`` that of the best one by ``metric`` and ``mode``."""
+        """A trial's newest checkpoint, or None; without ``trial`` that of the best one by ``metric`` and ``mode``, for which a run without
+        a metric means the trial that got furthest."""
+        if trial is None and metric is None and not self._objectives.metrics:
+            metric, mode = "training_iteration", mode or "max"
         chosen = self.get_best_trial(metric, mode) if trial is None else self.get_trial(trial)
         found = checkpoints(chosen)
         self._notices.looked(chosen, found)
@@ -323,74 +374,7 @@ class ExperimentAnalysis(PopulationReadings):
         """The best checkpoint of :attr:`best_trial`."""
         return self.get_best_checkpoint()
 
-    @property
-    def best_dataframe(self) -> pd.DataFrame:
-        """All results of :attr:`best_trial`."""
-        return frame(history(self.best_trial).values())
-
-    @property
-    def best_result_df(self) -> pd.DataFrame:
-        """:attr:`best_result` as a dataframe of one line, indexed by ``trial_id``."""
-        return frame([self.best_result], index="trial_id")
-
-    # -- tables ----------------------------------------------------------------------------------------------------------
-
-    def get_all_configs(self, prefix: bool = False) -> dict[str, dict[str, Any]]:
-        """Trial directory -> configuration; ``prefix``: with ``config/`` before each key."""
-        return {trial.path: {f"config/{key}": value for key, value in trial.config.items()} if prefix else trial.config for trial in self}
-
-    def dataframe(self, metric: str | None = None, mode: str | None = None) -> pd.DataFrame:
-        """One line per trial that reported: its newest result, or with both ``metric`` and ``mode`` its best one.
-
-        Columns: the metrics, ``trial_id``, ``pid``, ``training_iteration``, ``time_total_s`` and the other automatic keys, ``logdir``
-        (the trial's directory) and ``config/...``.
-
-        Raises:
-            SpecError: a mode without a metric, or an unknown one.
-            MetricError: no trial reported the metric.
-        """
-        if mode is not None:
-            metric, mode = self._objectives.complete("dataframe", metric, mode)
-        rows = self._newest_rows() if metric is None else self._rows_by(metric, mode)
-        return frame(rows.values(), logdirs=[self[number].path for number in rows])
-
-    def _newest_rows(self) -> dict[int, ResultDict]:
-        return {trial.number: row for trial in self if (row := trial.last_result)}
-
-    def _rows_by(self, metric: str, mode: str | None) -> dict[int, ResultDict]:
-        curves = self._curves_of(metric)
-        if metric not in curves.names:
-            raise unranked(metric, curves, self._views)
-        if mode is None:
-            return self._newest_rows()
-        wanted = curves.steps(mode)
-        older = {number: iteration for number, iteration in wanted.items() if iteration != self[number].iteration}
-        histories = Histories(self._book.experiment, older)
-        if older:
-            with self._source.reader() as reader:
-                histories.update(reader)
-        return {number: histories.rows[number][at] if number in older else self[number].last_result for number, at in wanted.items()}
-
-    @property
-    def results_df(self) -> pd.DataFrame:
-        """The newest results, indexed by ``trial_id``."""
-        return frame(self._newest_rows().values(), index="trial_id")
-
-    @property
-    def trial_dataframes(self) -> Mapping[str, pd.DataFrame]:
-        """Trial directory -> all results of that trial; read once."""
-        if self._frames is None:
-            self._frames = self.fetch_trial_dataframes()
-        return self._frames
-
-    def fetch_trial_dataframes(self) -> dict[str, pd.DataFrame]:
-        """Trial directory -> all results of that trial, one line per report; read anew at each call."""
-        histories = Histories(self._book.experiment)
-        with self._source.reader() as reader:
-            rows = histories.update(reader).rows
-        return {self[number].path: frame(rows[number].values()) for number in sorted(rows) if rows[number]}
-
     def __getstate__(self) -> dict[str, Any]:
         trials = None if self._trials is None else list(self._trials)
         _ = self._book
-        return {**self.__dict__, "_trials": trials, "_resolve": None, "_frames": None}
+        return {**self.__dict__, "_trials": trials, "_resolve": None, "_frames": None, "_pasts": None}

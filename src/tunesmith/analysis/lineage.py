@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunesmith.analysis.ray_views import book_of
 from tunesmith.core import events as ev
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Record
 from tunesmith.journal.projections import Histories
-from tunesmith.journal.trials import TrialBook, TrialInfo
+from tunesmith.journal.trials import TrialInfo
 
 __all__ = ["Lineage", "Past", "results_with"]
 
@@ -37,7 +38,7 @@ class Lineage:
     @classmethod
     def read(cls, trial: TrialInfo) -> Lineage:
         """From the trial's records."""
-        found, histories = cls(trial), Histories(trial.experiment)
+        found, histories = cls(trial), Histories(trial.experiment, book=book_of(trial.experiment))
         for record in trial.records():
             histories.fold([record])
             if record.handled:
@@ -107,7 +108,7 @@ def results_with(trial: TrialInfo, wanted: Collection[str]) -> dict[str, ResultD
     found: dict[str, ResultDict] = {}
     if not wanted:
         return found
-    book = TrialBook.of(trial.experiment)
+    book = book_of(trial.experiment)
     with trial.experiment.opened() as read:
         for record in read(0, None, None):
             event = record.event

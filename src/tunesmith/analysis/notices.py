@@ -1,10 +1,11 @@
-"""What an analysis says of checkpoints that are not what one would take them for, each thing once."""
+"""What an analysis says of checkpoints and curves that are not what one would take them for, each thing once."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from tunesmith.analysis.alike import IdenticalCurves
 from tunesmith.analysis.steps import Step, retains
 from tunesmith.journal.trials import TrialInfo
 
@@ -34,6 +35,24 @@ class Notices:
         """These are all the checkpoints of ``trial`` that are left: say so if it has written some and there are none."""
         if not there and trial.checkpoint_id is not None:
             self._gone(trial, trial.checkpoint_id)
+
+    def alike(self, metric: str, find: Callable[[], Sequence[IdenticalCurves]]) -> None:
+        """Trials are compared by ``metric``: say so if some have one curve. Looked for once per metric, told once."""
+        if "alike" in self._said or f"alike {metric}" in self._said:
+            return
+        self._said.add(f"alike {metric}")
+        groups = find()
+        if groups:
+            more = f" ({len(groups)} such groups.)" if len(groups) > 1 else ""
+            self._once(
+                "alike",
+                f"{groups[0]}.{more} Either these parameters have no effect, or results come from a cache, or a seed hides the difference. "
+                "analysis.identical_curves() has all of them. (Said once.)",
+            )
+
+    def same_for_all_files(self, file_type: str) -> None:
+        """Somebody chose the files to read from."""
+        self._once("files", f"set_filetype({file_type!r}) changes nothing: results are read from the journal, whatever files there are.")
 
     def _gone(self, trial: TrialInfo, identity: str) -> None:
         who = "the run, to keep fewer of them, or by somebody else" if retains(trial) else "somebody else than the run"

@@ -13,7 +13,7 @@ from tunesmith.journal.rows import AUTO_KEYS
 from tunesmith.journal.scores import check_mode
 from tunesmith.journal.trials import TrialInfo
 
-__all__ = ["Objectives", "best", "unranked"]
+__all__ = ["Objectives", "best", "refuse_filesystem", "unranked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Objectives:
             SpecError: an unknown mode, or lists of different lengths.
         """
         of_run = dict(zip(spec.get("metrics") or (), spec.get("modes") or (), strict=False))
-        metrics = tuple(of_run) if metric is None else (metric,) if isinstance(metric, str) else tuple(metric)
+        metrics = tuple(spec.get("metrics") or ()) if metric is None else (metric,) if isinstance(metric, str) else tuple(metric)
         modes = (mode,) if isinstance(mode, str) else tuple(mode or ())
         for name in modes:
             check_mode(name)
@@ -52,6 +52,21 @@ class Objectives:
         metric = self.metrics[0] if len(self.metrics) == 1 else None
         return metric, self.modes[0] if len(self.modes) == 1 else None
 
+    def of_one(self, call: str) -> str:
+        """The one metric that is meant when none is named.
+
+        Raises:
+            SpecError: there is none, or there are several.
+        """
+        metric = self.default[0]
+        if metric is None:
+            several = f"; the run has several: {', '.join(self.metrics)}" if self.metrics else ""
+            raise SpecError(
+                f"{call}() needs a metric{several}. Say which, as in {call}(metric='loss', mode='min'), "
+                "or give the run (or the analysis) one metric and mode."
+            )
+        return metric
+
     def complete(self, call: str, metric: str | None, mode: str | None) -> tuple[str, str]:
         """Fill in what the caller of ``call`` left out.
 
@@ -59,13 +74,7 @@ class Objectives:
             SpecError: metric or mode is neither given nor known.
         """
         if metric is None:
-            metric = self.default[0]
-        if metric is None:
-            several = f"; the run has several: {', '.join(self.metrics)}" if self.metrics else ""
-            raise SpecError(
-                f"{call}() needs a metric{several}. Say which, as in {call}(metric='loss', mode='min'), "
-                "or give the run (or the analysis) one metric and mode."
-            )
+            metric = self.of_one(call)
         if mode is not None:
             return metric, check_mode(mode)
         if metric in self.metrics and len(self.modes) == len(self.metrics):
@@ -76,6 +85,16 @@ class Objectives:
             f"{call}() knows no mode for metric {metric!r}. Say mode='min' if smaller is better (a loss, an error) "
             "or mode='max' if larger is better (an accuracy, a reward)."
         )
+
+
+def refuse_filesystem(storage_filesystem: object) -> None:
+    """What Ray reads through a ``pyarrow`` file system is a local directory here.
+
+    Raises:
+        SpecError: there is one.
+    """
+    if storage_filesystem is not None:
+        raise SpecError("storage_filesystem is not supported: experiments are read from local directories. Copy it here and give its path.")
 
 
 def best(curves: Curves, trials: Sequence[TrialInfo], mode: str, scope: str, finite: bool) -> Best:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
+from tunesmith.analysis.drawing import Drawn
 from tunesmith.analysis.experiment import ExperimentAnalysis, open_experiment
 from tunesmith.analysis.frames import frame
+from tunesmith.analysis.html import Shown
 from tunesmith.analysis.notices import Notices
+from tunesmith.analysis.objective import refuse_filesystem
+from tunesmith.analysis.source import is_ray_experiment
 from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, history, step_of
 from tunesmith.core.flat import ResultDict
 from tunesmith.errors import JournalError, MetricError, UserCodeError
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Result", "ResultGrid"]
 
 
-class Result:
+class Result(Shown):
     """One trial's result: metrics, configuration and checkpoint of *one* step.
 
     Results of ``grid[i]`` stand for the trial's newest report, those of ``get_best_result`` for the report that made it the best.
@@ -64,14 +68,22 @@ class Result:
         return result
 
     @classmethod
-    def from_path(cls, path: str | os.PathLike[str]) -> Result:
-        """The result of the trial in directory ``path``, read from the journal of the experiment above it.
+    def from_path(cls, path: str | os.PathLike[str], storage_filesystem: None = None) -> Result:
+        """The result of the trial in directory ``path``, read from the journal (or Ray's files) of the experiment above it.
+
+        Args:
+            path: of the trial's directory.
+            storage_filesystem: only None: experiments are read from local directories.
 
         Raises:
             JournalError: that directory belongs to no experiment.
+            SpecError: a ``storage_filesystem``.
         """
+        refuse_filesystem(storage_filesystem)
         directory = os.path.abspath(os.path.expanduser(os.fspath(path)))
         parent = os.path.dirname(directory)
+        if os.path.isfile(os.path.join(directory, "params.json")) and is_ray_experiment(parent):
+            return cls(open_experiment(parent).get_trial(directory))
         while not os.path.isfile(os.path.join(parent, JOURNAL)):
             if parent == os.path.dirname(parent):
                 raise JournalError(f"{directory} is no trial's directory: there is no {JOURNAL} in any directory above it.")
@@ -157,7 +169,7 @@ class Result:
         return f"Result(trial={self.trial.trial_id}, metrics={shown}, path={self.path!r}{error})"
 
 
-class ResultGrid:
+class ResultGrid(Shown, Drawn):
     """The results of all trials, in order of their numbers: a sequence of :class:`Result`.
 
     Args:
@@ -182,7 +194,13 @@ class ResultGrid:
     def __len__(self) -> int:
         return len(self._analysis)
 
-    def __getitem__(self, index: int) -> Result:
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | list[Result]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
         return Result._of(self._analysis[index], self._analysis._notices)
 
     def __iter__(self) -> Iterator[Result]:

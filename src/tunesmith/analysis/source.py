@@ -1,4 +1,7 @@
-"""Where an analysis reads from: a path, opened anew for each pass so that nothing stays open; or a journal that is open already."""
+"""Where an analysis reads from: a path, opened anew for each pass so that nothing stays open; or a journal that is open already.
+
+A folder that Ray Tune wrote is a journal, too: it is read once, and again when the analysis is refreshed.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ from tunesmith.errors import JournalError
 from tunesmith.places import JOURNAL, experiments_in
 
 if TYPE_CHECKING:
+    from tunesmith.analysis.ray_views import RayExperiment
+    from tunesmith.journal.experiment import Resolve
+    from tunesmith.journal.memory import MemoryJournal
     from tunesmith.journal.projections import Reader
+    from tunesmith.journal.trials import TrialBook
 
-__all__ = ["Source", "experiment_path"]
+__all__ = ["Source", "experiment_path", "is_ray_experiment"]
 
 
 def experiment_path(given: str | os.PathLike[str]) -> str:
-    """The absolute directory of the experiment at ``given``: its directory, or its journal file; ``~`` is expanded.
+    """The absolute directory of the experiment at ``given``: its directory, its journal file or Ray's state; ``~`` is expanded.
 
     Raises:
         JournalError: there is no experiment; names those nearby.
@@ -29,12 +36,31 @@ def experiment_path(given: str | os.PathLike[str]) -> str:
         return path
     if not os.path.isdir(path):
         raise JournalError(f"there is no experiment at {path}: no such directory. Give the directory that holds {JOURNAL}.")
+    if is_ray_experiment(path):
+        return path
     parent = os.path.dirname(path)
-    if os.path.isfile(os.path.join(parent, JOURNAL)):
+    if os.path.isfile(os.path.join(parent, JOURNAL)) or (os.path.isfile(os.path.join(path, "params.json")) and is_ray_experiment(parent)):
         raise JournalError(f"{path} is the directory of a trial; open the experiment that it belongs to: {parent}.")
-    names = experiments_in(path)
+    names = experiments_in(path) + [name for name in _folders(path) if is_ray_experiment(os.path.join(path, name))]
     hint = f" Experiments below it: {', '.join(names[:10])}." if names else f" Give the directory that holds {JOURNAL}."
     raise JournalError(f"{path} holds no experiment: there is no {JOURNAL}.{hint}")
+
+
+def is_ray_experiment(path: str) -> bool:
+    """Whether Ray Tune wrote an experiment into this directory."""
+    if any(os.path.isfile(os.path.join(path, name)) for name in (JOURNAL, "spec.pkl")):  # ours, even if the journal is lost
+        return False
+    from tunesmith.analysis.ray_folder import is_ray_folder
+
+    return is_ray_folder(path)
+
+
+def _folders(path: str) -> list[str]:
+    """Names of the directories directly below ``path``, sorted; the first hundred."""
+    try:
+        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir())[:100]
+    except OSError:
+        return []
 
 
 class Source:
@@ -43,12 +69,19 @@ class Source:
     Args:
         given: a path (see :func:`experiment_path`), or an object with ``header`` and ``read`` as a ``Journal`` has.
         path: the experiment's directory, where ``given`` is no path.
+
+    Attributes:
+        path: the experiment's directory.
+        of_ray: Ray Tune wrote it.
     """
 
     def __init__(self, given: str | os.PathLike[str] | Reader, path: str | None = None) -> None:
+        self._folder: tuple[MemoryJournal, RayExperiment] | None = None
+        self.of_ray = False
         if isinstance(given, (str, os.PathLike)):
             self._journal: Reader | None = None
             self.path = experiment_path(given)
+            self.of_ray = not os.path.isfile(os.path.join(self.path, JOURNAL))
         else:
             self._journal = given
             found = path if path is not None else getattr(given, "path", None)
@@ -62,23 +95,44 @@ class Source:
         if self._journal is not None:
             yield self._journal
             return
+        if self.of_ray:
+            yield self._read_folder()[0]
+            return
         from tunesmith.journal.reader import open_reader
 
         with closing(open_reader(os.path.join(self.path, JOURNAL))) as reader:
             yield reader
 
-    @property
-    def read(self) -> Any:
-        """The ``read`` of a journal that is open already; None where one is opened for each pass."""
-        return None if self._journal is None else self._journal.read
+    def book(self, reader: Reader, resolve: Resolve | None) -> TrialBook:
+        """An empty book for the experiment in ``reader``; ``resolve``: see :class:`~tunesmith.journal.experiment.Experiment`."""
+        from tunesmith.journal.trials import TrialBook
+
+        if self.of_ray:
+            from tunesmith.analysis.ray_views import book_of
+
+            return book_of(self._read_folder()[1])
+        return TrialBook(reader.header, self.path, resolve=resolve, reader=None if self._journal is None else self._journal.read)
+
+    def _read_folder(self) -> tuple[MemoryJournal, RayExperiment]:
+        if self._folder is None:
+            from tunesmith.analysis.ray_folder import read_folder
+
+            self._folder = read_folder(self.path)
+        return self._folder
+
+    def forget(self) -> bool:
+        """Whether what was read is of no use to what follows, as Ray's files are read as a whole."""
+        self._folder = None
+        return self.of_ray
 
     def __reduce__(self) -> tuple[Any, ...]:
         """An open journal stays behind: the copy reads the file, if there is one."""
-        return _unpickle, (self.path,)
+        return _unpickle, (self.path, self.of_ray)
 
 
-def _unpickle(path: str) -> Source:
+def _unpickle(path: str, of_ray: bool = False) -> Source:
     source = Source.__new__(Source)
     source.path = path
-    source._journal = None
+    source.of_ray = of_ray
+    source._journal = source._folder = None
     return source

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.analysis.lineage import Lineage, results_with
+from tunesmith.analysis.ray_views import book_of
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.trial import ERROR
 from tunesmith.errors import UserCodeError
@@ -62,7 +63,7 @@ class Step:
 
 def history(trial: TrialInfo) -> dict[int, ResultDict]:
     """Iteration -> result, ascending; rewound as the trial was."""
-    return Histories(trial.experiment).fold(trial.records()).rows.get(trial.number, {})
+    return Histories(trial.experiment, book=book_of(trial.experiment)).fold(trial.records()).rows.get(trial.number, {})
 
 
 def step_of(trial: TrialInfo, iteration: int | None = None) -> Step:

@@ -14,12 +14,20 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunesmith.core.ports import Record
 from tunesmith.errors import JournalCorrupt
 
-__all__ = ["check_last", "check_logs", "check_records", "check_size", "cut_by_header", "emptied", "in_use", "last_number", "unbroken"]
+if TYPE_CHECKING:
+    from tunesmith.journal.reading import Page
+
+__all__ = [
+    "check_last", "check_logs", "check_records", "check_size", "cut_by_header", "emptied", "in_use", "last_number", "unbroken",
+    "unbroken_pages",
+]  # fmt: skip
 
 _ROLLBACK_MAGIC = bytes.fromhex("d9d505f920a163d7")
 _FRAME = 24
@@ -140,6 +148,25 @@ def unbroken(records: Iterator[Record], after: int, limit: int | None, last: Cal
         seq = record.seq
         yield record
     if seq < end <= last():  # asked again: a reader may have had to change to an older copy meanwhile
+        raise _gap(path, f"they break off after {seq} of {end}")
+
+
+def unbroken_pages(pages: Iterator[Page], after: int, last: Callable[[], int], path: Path) -> Iterator[Page]:
+    """The same for ``pages`` of stored rows.
+
+    Raises:
+        JournalCorrupt: a record is missing.
+    """
+    seq = max(after, 0)
+    end = last()
+    for rows, keysets in pages:
+        if rows and (rows[0][0] != seq + 1 or rows[-1][0] != seq + len(rows)):
+            before = [seq, *(row[0] for row in rows)]
+            found = next((one, other) for one, other in pairwise(before) if other != one + 1)
+            raise _gap(path, f"{found[1]} follows on {found[0]}")
+        seq += len(rows)
+        yield rows, keysets
+    if seq < end <= last():
         raise _gap(path, f"they break off after {seq} of {end}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tunesmith.core.codec import REPORTED, decode_decisions, decode_event, encode_decisions, encode_event, loads
 from tunesmith.core.ports import Header, Record
 from tunesmith.errors import JournalError
-from tunesmith.journal.reading import Columns
+from tunesmith.journal.reading import Columns, Page
 
 __all__ = ["MemoryJournal"]
 
@@ -66,6 +66,11 @@ class MemoryJournal:
             (kind, at, trial, attempt, iteration, keys, body), _, handled = self._rows[seq - 1]
             if kind == REPORTED and handled:
                 yield seq, at, trial, attempt, iteration, keys, loads(body)[: len(keys)]
+
+    def read_pages(self, after: int = 0) -> Iterator[Page]:
+        """Everything with ``seq > after`` as it is stored, in one page."""
+        rows = [(seq, handled, decided, *row) for seq, (row, decided, handled) in enumerate(self._rows[max(after, 0) :], max(after, 0) + 1)]
+        yield rows, {row[8]: row[8] for row in rows if row[8] is not None}
 
     def last(self) -> int:
         """Number of the last record; 0 if there is none."""

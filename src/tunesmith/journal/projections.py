@@ -16,6 +16,7 @@ from tunesmith.core import events as ev
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Header, Record
 from tunesmith.journal.experiment import Experiment
+from tunesmith.journal.lean import fold_pages
 from tunesmith.journal.scores import better, check_mode, check_scope, score
 from tunesmith.journal.trials import TrialBook
 from tunesmith.journal.views import TrialInfo
@@ -82,6 +83,12 @@ class TrialTable(Projection):
     def __init__(self, header: Header, path: str = "", book: TrialBook | None = None) -> None:
         super().__init__()
         self.book = book or TrialBook(header, path)
+
+    def update(self, journal: Reader) -> Self:
+        if not hasattr(journal, "read_pages") or not self.book.keep_finished:
+            return super().update(journal)
+        self.cursor = fold_pages(self.book, journal.read_pages(self.cursor), self.cursor)
+        return self
 
     def apply(self, record: Record) -> None:
         self.book.apply(record)
@@ -209,15 +216,16 @@ class Histories(Projection):
     Args:
         experiment: see :class:`~tunesmith.journal.experiment.Experiment`.
         keep: trial number -> the one iteration whose row is wanted; None: all rows of all trials.
+        book: an empty one, to be used instead of a new one.
 
     Attributes:
         rows: trial number -> iteration -> result, ascending; rewound like :class:`Curves`.
         checkpoints: trial number -> iteration -> checkpoint id, ascending. After an exploit those of the source's past stand in.
     """
 
-    def __init__(self, experiment: Experiment, keep: Mapping[int, int] | None = None) -> None:
+    def __init__(self, experiment: Experiment, keep: Mapping[int, int] | None = None, book: TrialBook | None = None) -> None:
         super().__init__()
-        self.book = TrialBook.of(experiment)
+        self.book = book or TrialBook.of(experiment)
         self.keep = keep
         self.rows: dict[int, dict[int, ResultDict]] = {}
         self.checkpoints: dict[int, dict[int, str]] = {}

@@ -15,9 +15,9 @@ from typing import Any, Literal, Self
 from tunesmith.core.codec import FORMAT
 from tunesmith.core.ports import Header, Record
 from tunesmith.errors import JournalError
-from tunesmith.journal.damage import check_logs, unbroken
+from tunesmith.journal.damage import check_logs, unbroken, unbroken_pages
 from tunesmith.journal.migrations import migrate
-from tunesmith.journal.reading import Columns, Pages
+from tunesmith.journal.reading import Columns, Page, Pages
 from tunesmith.journal.schema import check_file, explained, read_header
 from tunesmith.journal.stores import snapshot_path
 
@@ -123,6 +123,14 @@ class JournalReader:
             ``(seq, at, trial, attempt, iteration, keys, values)``; ``values`` is a list in the order of the tuple ``keys``.
         """
         return self._pages.read_columns(after)
+
+    def read_pages(self, after: int = 0) -> Iterator[Page]:
+        """Everything with ``seq > after`` as it is stored (:data:`~tunesmith.journal.reading.Page`): nothing is decoded.
+
+        Raises:
+            JournalCorrupt: a record is missing.
+        """
+        return unbroken_pages(self._pages.read_pages(after), after, self.last, self.path)
 
     def read_kinds(self, *kinds: int) -> Iterator[Record]:
         """The handled records of these kinds (see :data:`tunesmith.core.codec.KINDS`); as fast as :meth:`read` is for one trial."""

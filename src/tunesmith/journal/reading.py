@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tunesmith.core.codec import REPORTED, decode_decisions, decode_event, loads
 from tunesmith.core.ports import Record
 from tunesmith.errors import JournalCorrupt
 
-__all__ = ["Columns", "Pages"]
+__all__ = ["Columns", "Page", "Pages", "record_of"]
 
 Columns = tuple[int, float, int, int, int, tuple[str, ...], list[Any]]
 """One report as columns: seq, at, trial, attempt, iteration, keys, values (in the order of the keys)."""
+
+Page = tuple[list[tuple[Any, ...]], Mapping[Any, tuple[str, ...]]]
+"""Rows as they are stored: ``(seq, handled, decided, kind, at, trial, attempt, iteration, keyset, body)``; and key sets by their ids."""
 
 _PAGE = 1000
 _EVENT = "SELECT seq, handled, decided, kind, at, trial, attempt, iteration, keyset, body FROM records WHERE seq > ? AND seq <= ?"
@@ -48,14 +51,18 @@ class Pages:
 
     def _records(self, query: str, after: int, fixed: tuple[int, ...], limit: int | None) -> Iterator[Record]:
         for page in self._pages(query, after, fixed, limit):
-            for seq, handled, decided, kind, at, number, attempt, iteration, keyset, body in page:
-                keys = None if keyset is None else self._keys(keyset, seq)
-                try:
-                    event = decode_event(kind, at, number, attempt, iteration, keys, body)
-                    decisions = decode_decisions(decided)
-                except JournalCorrupt as error:
-                    raise JournalCorrupt(f"record {seq} cannot be read: {error}") from None
-                yield Record(event, decisions, bool(handled), seq)
+            for row in page:
+                if row[8] is not None:
+                    self._keys(row[8], row[0])
+                yield record_of(row, self._keysets)
+
+    def read_pages(self, after: int = 0) -> Iterator[Page]:
+        """Everything with ``seq > after`` as it is stored, a page at a time, for those who need not decode all of it."""
+        for page in self._pages(_EVENT, after, (), None):
+            for keyset, seq in {row[8]: row[0] for row in page}.items():
+                if keyset is not None:
+                    self._keys(keyset, seq)
+            yield page, self._keysets
 
     def read_columns(self, after: int = 0) -> Iterator[Columns]:
         """The handled reports with ``seq > after`` as columns; several times faster than :meth:`read`."""
@@ -87,6 +94,21 @@ class Pages:
         if keyset not in self._keysets:
             raise JournalCorrupt(f"record {seq} names the key set {keyset}, which the journal does not have: the file is damaged.")
         return self._keysets[keyset]
+
+
+def record_of(row: tuple[Any, ...], keysets: Mapping[Any, tuple[str, ...]]) -> Record:
+    """The record in a row of a :data:`Page`.
+
+    Raises:
+        JournalCorrupt: it is damaged.
+    """
+    seq, handled, decided, kind, at, number, attempt, iteration, keyset, body = row
+    try:
+        event = decode_event(kind, at, number, attempt, iteration, None if keyset is None else keysets[keyset], body)
+        decisions = decode_decisions(decided)
+    except JournalCorrupt as error:
+        raise JournalCorrupt(f"record {seq} cannot be read: {error}") from None
+    return Record(event, decisions, bool(handled), seq)
 
 
 def _values_of(page: list[Any]) -> list[list[Any]]:

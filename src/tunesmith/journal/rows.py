@@ -29,7 +29,7 @@ from tunesmith.core.flat import ResultDict
 if TYPE_CHECKING:
     from tunesmith.journal.views import TrialInfo
 
-__all__ = ["AUTO_KEYS", "result_row"]
+__all__ = ["AUTO_KEYS", "date_of", "result_row"]
 
 AUTO_KEYS = frozenset(
     {
@@ -54,7 +54,8 @@ AUTO_KEYS = frozenset(
 
 
 @lru_cache(maxsize=64)
-def _date(second: int) -> str:
+def date_of(second: int) -> str:
+    """``second`` since the epoch as a row's ``date``."""
     return time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(second))
 
 
@@ -88,7 +89,7 @@ def result_row(
     row["done"] = trial.stopped or bool(row.setdefault("done", False))
     row.setdefault("training_iteration", report.iteration)
     row["trial_id"] = trial.trial_id
-    row.setdefault("date", _date(second))
+    row.setdefault("date", date_of(second))
     known = info or {}
     row["pid"] = known.get("pid")
     row["hostname"] = known.get("hostname")

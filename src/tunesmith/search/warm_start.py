@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.core.flat import flatten
 from tunesmith.errors import SpaceError, SpecError
 from tunesmith.hints import did_you_mean
+from tunesmith.search.ray_files import json_rows, newest_state
 from tunesmith.search.within import Within
 from tunesmith.space import Space
 
@@ -23,8 +23,6 @@ __all__ = ["Evaluated", "Known", "evaluated", "tell"]
 
 _log = logging.getLogger("tunesmith")
 
-STATE = "experiment_state-*.json"
-"""What Ray Tune writes at the top of an experiment: the newest has the status of each trial."""
 _OVER = {"TERMINATED": "finished", "ERROR": "failed"}
 
 
@@ -110,7 +108,8 @@ def _from_folder(path: str) -> list[Evaluated]:
     if not folders:
         raise SpecError(f"add_evaluated_trials: {path} is no experiment's directory: none of its directories has a params.json.")
     top = os.path.dirname(path) if folders[0] == path else path
-    statuses = _statuses(top)
+    state = newest_state(top)
+    statuses = {} if state is None else {trial["trial_id"]: trial["status"] for trial in state.trials}
     return [_from_trial_folder(folder, statuses) for folder in folders]
 
 
@@ -120,7 +119,7 @@ def _from_trial_folder(folder: str, statuses: Mapping[str, str]) -> Evaluated:
             config = json.load(file)
         except ValueError as error:
             raise SpecError(f"add_evaluated_trials: {folder}/params.json is no JSON: {error}.") from error
-    rows = list(_rows(os.path.join(folder, "result.json")))
+    rows = [_without_config(row) for row in json_rows(os.path.join(folder, "result.json"))]
     last = rows[-1] if rows else {}
     status = statuses.get(last.get("trial_id", ""))
     if status is not None:
@@ -130,35 +129,6 @@ def _from_trial_folder(folder: str, statuses: Mapping[str, str]) -> Evaluated:
     else:
         state = "finished"  # nothing says so of functions that return
     return Evaluated(os.path.basename(folder), config, last or None, state, rows)
-
-
-def _rows(path: str) -> Iterator[dict[str, Any]]:
-    """The results in a file, one per line; the last may be half written."""
-    if not os.path.exists(path):
-        return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                yield _without_config(row)
-
-
-def _statuses(path: str) -> dict[str, str]:
-    """Trial id -> status, from the newest state that Ray Tune wrote; empty if there is none, or none that can be read."""
-    files = sorted(glob.glob(os.path.join(glob.escape(path), STATE)))
-    if not files:
-        return {}
-    try:
-        with open(files[-1], encoding="utf-8") as file:
-            state = json.load(file)
-        trials = [each[0] for each in state["trial_data"]] if "trial_data" in state else state["checkpoints"]
-        known = [json.loads(trial) if isinstance(trial, str) else trial for trial in trials]
-        return {trial["trial_id"]: trial["status"] for trial in known}
-    except (ValueError, KeyError, IndexError, TypeError):
-        return {}
 
 
 def _without_config(result: Mapping[str, Any]) -> dict[str, Any]:
