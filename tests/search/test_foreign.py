@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunesmith.errors import SpaceError, SpecError
+from tunesmith.optional import load
 from tunesmith.search.base import Exhausted, Proposal, SearcherCapabilities
-from tunesmith.search.foreign import ATTEMPTS, ForeignSearcher, Guess, codes_of, load, place_of
+from tunesmith.search.foreign import ATTEMPTS, ForeignSearcher, Guess, codes_of, place_of
 from tunesmith.search.foreign_parts import flat_entries, nested_entries
 from tunesmith.search.problem import Observation
 from tunesmith.space import Space, choice, grid_search, loguniform, randint, require, sample_from, uniform

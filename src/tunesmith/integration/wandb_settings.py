@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tunesmith import checks
 from tunesmith.errors import SpecError
 from tunesmith.hints import refuse_unknown
-from tunesmith.search.foreign_parts import load
+from tunesmith.optional import load
 
 __all__ = ["BLOCK", "WandbSettings", "block_of", "client", "settings_in"]
 

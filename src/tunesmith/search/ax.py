@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 from tunesmith.errors import SpecError
 from tunesmith.hints import refuse_unknown
+from tunesmith.optional import load
 from tunesmith.search.adapting import Axis, axes_of, quiet, unheard
 from tunesmith.search.ax_space import ordered_of, parameter_of, space_of
 from tunesmith.search.base import Exhausted, SearcherCapabilities
-from tunesmith.search.foreign import ForeignSearcher, Guess, load
+from tunesmith.search.foreign import ForeignSearcher, Guess
 from tunesmith.search.problem import INFEASIBLE, Observation
 
 __all__ = ["AxSearch"]

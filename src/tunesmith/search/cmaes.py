@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunesmith.errors import SpecError
+from tunesmith.optional import load
 from tunesmith.search.base import SearcherCapabilities
 from tunesmith.search.cmaes_sampler import CMAESSampler
-from tunesmith.search.foreign_parts import load
 from tunesmith.search.native import NativeSearcher
 from tunesmith.search.problem import Problem
 

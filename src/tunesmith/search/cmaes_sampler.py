@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tunesmith.core.rng import stream
+from tunesmith.optional import load
 from tunesmith.search.base import Proposal
 from tunesmith.search.cmaes_space import Layout, Point
-from tunesmith.search.foreign_parts import load
 from tunesmith.search.fronts import violation
 from tunesmith.search.native import ATTEMPTS
 from tunesmith.search.problem import Observation, Problem

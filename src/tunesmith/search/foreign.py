@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 from tunesmith.core.rng import stream
 from tunesmith.errors import SpaceError, SpecError
+from tunesmith.optional import load
 from tunesmith.search.base import Exhausted, Proposal, SearcherCapabilities
-from tunesmith.search.foreign_parts import Guess, Territory, codes_of, load, place_of
+from tunesmith.search.foreign_parts import Guess, Territory, codes_of, place_of
 from tunesmith.search.posed import PosedSearcher
 from tunesmith.search.problem import Observation, losses_of
 from tunesmith.space import Space
 
-__all__ = ["ForeignSearcher", "Guess", "codes_of", "load", "place_of"]
+__all__ = ["ForeignSearcher", "Guess", "codes_of", "place_of"]
 
 _log = logging.getLogger("tunesmith")
 

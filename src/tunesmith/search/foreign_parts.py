@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.core.rng import stream
-from tunesmith.errors import SpaceError, SpecError
+from tunesmith.errors import SpaceError
 from tunesmith.space import Space
 from tunesmith.space.nodes import Choice, Leaf, show
 
 __all__ = [
-    "Guess", "Territory", "codes_of", "flat_entries", "load", "nested_entries", "place_of",
+    "Guess", "Territory", "codes_of", "flat_entries", "nested_entries", "place_of",
 ]  # fmt: skip
-
-
-def load(owner: str, module: str, extra: str) -> Any:
-    """The module of an optional package.
-
-    Args:
-        owner: who needs it, for the message.
-        module: what to import.
-        extra: which of ``pip install tunesmith[extra]`` brings it.
-
-    Raises:
-        SpecError: it is not installed, or cannot be imported; says what to install.
-
-    Example:
-        >>> load("JsonSearch", "json", "json").dumps([1])
-        '[1]'
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise SpecError(f'{owner} needs the package {package} ({error}). Install it: pip install "tunesmith[{extra}]"') from error
 
 
 @dataclass(slots=True)

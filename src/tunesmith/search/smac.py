@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tunesmith.errors import SpecError
+from tunesmith.optional import load
 from tunesmith.search.adapting import Axis, axes_of, quiet
 from tunesmith.search.base import Exhausted, SearcherCapabilities
-from tunesmith.search.foreign import ForeignSearcher, Guess, load
+from tunesmith.search.foreign import ForeignSearcher, Guess
 from tunesmith.search.problem import INFEASIBLE, Observation
 
 __all__ = ["SMACSearch"]
