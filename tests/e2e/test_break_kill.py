@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tunesmith as tune
 from tunesmith.journal import open_reader
@@ -83,6 +84,13 @@ def run(script: Path, root: Path, kind: str, calls: int = 0) -> subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+def curves(place: Path) -> list[Any]:
+    """What TensorBoard shows of the trial."""
+    events = EventAccumulator(str(place))
+    events.Reload()
+    return list(events.Scalars("loss"))
+
+
 def left_by(root: Path) -> list[Any]:
     """What is on disk of each trial, less what differs from run to run."""
     found = []
@@ -91,7 +99,9 @@ def left_by(root: Path) -> list[Any]:
         lines = [json.loads(line) for line in place.joinpath("result.json").read_text().splitlines()]
         rows = [[{key: row[key] for key in row if key not in OF_THE_CLOCK} for row in rows] for rows in (table, lines)]
         names = sorted(path.name for path in place.iterdir() if path.name != "error.txt")  # killed just before it raised, it never did
-        found.append((place.name[5:], json.loads(place.joinpath("params.json").read_text()), rows, names))
+        curve = [(one.step, one.value) for one in curves(place)]
+        names = [name.partition(".tfevents.")[0] for name in names]
+        found.append((place.name[5:], json.loads(place.joinpath("params.json").read_text()), rows, names, curve))
     return found
 
 

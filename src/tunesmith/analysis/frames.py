@@ -89,6 +89,7 @@ class Frames(Mapping[str, "pd.DataFrame"]):
     """
 
     def __init__(self, pasts: Mapping[str, Past], wall: Callable[[float], float]) -> None:
+        _pandas()  # missing, it is missed here and not at the first trial
         self._pasts = pasts
         self._wall = wall
         self._paths = {past.trial_id: path for path, past in pasts.items()}
