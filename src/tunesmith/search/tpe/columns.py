@@ -120,6 +120,8 @@ class Column:
         if not self.domain.is_valid(value):
             raise SpaceError(f"{self.name}: {value!r} does not lie in {self.domain!r}.")
         unit = to_unit(self.domain, value)
+        if len(self.edges) < 2:
+            return unit, -1
         cell = int(self.cells(np.array([unit]))[0])
         return (unit if cell < 0 else float(self.edges[cell] + self.edges[cell + 1]) / 2), cell
 
