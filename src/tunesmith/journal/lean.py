@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 from typing import Any, Protocol
 
 from tunesmith.core.codec import REPORTED, loads
@@ -127,7 +129,7 @@ class _Folding:
 def _add_up(trial: TrialInfo, rows: list[Stored], keysets: Keysets) -> bool:
     """Count and time of these reports; False: they have to be looked at one by one."""
     keyset, attempt = rows[0][8], rows[0][6]
-    if any(row[8] != keyset or row[6] != attempt for row in rows):
+    if len({row[8] for row in rows}) > 1 or len({row[6] for row in rows}) > 1:
         return False
     keys = keysets[keyset]
     try:
@@ -140,9 +142,10 @@ def _add_up(trial: TrialInfo, rows: list[Stored], keysets: Keysets) -> bool:
     since = trial.time_since_restore if goes_on else 0.0
     place = keys.index(_SECONDS) if _SECONDS in keys else -1
     if place >= 0:
-        for body in bodies:
-            if isinstance(body[place], (int, float)):
-                since += body[place]
+        seconds = [body[place] for body in bodies]
+        if not {float, int, bool}.issuperset(map(type, seconds)):
+            seconds = [each for each in seconds if isinstance(each, (int, float))]
+        since = reduce(add, seconds, since)  # in order: the sum is that of one report after the other
     trial.time_since_restore = since
     trial.iterations_since_restore = len(rows) + (trial.iterations_since_restore if goes_on else 0)
     trial.record_count += len(rows)
