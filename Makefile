@@ -13,7 +13,7 @@ EXTRAS_dev := test,check
 EXTRAS_full := all,test,check,frameworks,peers
 EXTRAS_bench := all,bench
 
-.PHONY: help quickstart test test-all check bench reliability clean
+.PHONY: help quickstart test test-all check examples bench reliability clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make test         the tests of everything that needs no large package"
 	@echo "make test-all     every test, the slow ones, real frameworks and peers (2 GB) and thorough property tests included"
 	@echo "make check        ruff, mypy --strict, import contracts, module budget"
+	@echo "make examples     every example in full, one after another, with times"
 	@echo "make bench        speed beside the peers, measured in one run; writes benchmarks/RESULTS.md"
 	@echo "make reliability  what the tests break on purpose, counted; writes benchmarks/RELIABILITY.md"
 	@echo "make clean        remove the environment and all caches"
@@ -32,14 +33,18 @@ test: $(VENV)/.installed-dev
 	$(PYTEST) -q -n 2 -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.installed-full
-	$(PYTEST) -q -n 2 --hypothesis-profile=thorough -m heavy $(ARGS)
-	$(PYTEST) -q -n 2 --hypothesis-profile=thorough -m "not heavy" $(ARGS)
+	OMP_NUM_THREADS=1 $(PYTEST) -q -n 2 --hypothesis-profile=thorough -m heavy $(ARGS)
+	$(PYTEST) -q -m cluster $(ARGS)
+	$(PYTEST) -q -n 2 --hypothesis-profile=thorough -m "not heavy and not cluster" $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/module_budget.py
+
+examples: $(VENV)/.installed-full
+	$(BIN)/python tools/run_examples.py $(ARGS)
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/run_all.py

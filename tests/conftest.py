@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tunesmith.executors import preload
 
 __all__: list[str] = []
 
@@ -37,6 +41,41 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in [name for name in os.environ if name.startswith(("TUNESMITH_", "TUNE_"))]:
             patch.delenv(name)
         yield path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def only_its_own_imports(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A driver has imported what its script needs, a process of tests what all of them do, frameworks and clients of every kind.
+
+    Templates would import all that for trials: seconds for each, and some of it starts threads. So they take over what the test's own file
+    has imported (and what all have: numpy and the standard library), whichever tests ran before.
+    """
+    own = {"numpy"}
+    for value in vars(request.module).values():
+        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        own.add(str(name).partition(".")[0])
+    strangers = {name.partition(".")[0] for name in list(sys.modules)} - own - sys.stdlib_module_names
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preload, "_NEVER", preload._NEVER | strangers)
+        yield
+
+
+MARKED = {"cluster": "cluster", "frameworks": "heavy", "integration_torch": "heavy"}
+"""Folders whose files import what `make test` does not install, and what all tests in them are marked as, beside ``slow``."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where their tests are not to run they are not even imported."""
+    mark = MARKED.get(collection_path.name)
+    unwanted = mark is not None and any(f"not {word}" in config.option.markexpr for word in (mark, "slow"))
+    return True if unwanted else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if mark := MARKED.get(item.path.parent.name):
+            item.add_marker("slow")
+            item.add_marker(mark)
 
 
 class Faults:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         analysis as analysis, callback as callback, checkpoints as checkpoints, config as config, errors as errors,
         executors as executors, experiment as experiment, integration as integration, journal as journal, logger as logger,
         progress as progress, registry as registry, resources as resources, result as result, schedulers as schedulers,
-        search as search, session as session, simulation as simulation, space as space, stopper as stopper, suggest as suggest,
-        testing as testing, track as track, trainable as trainable, trial as trial,
+        search as search, session as session, simulation as simulation, sklearn as sklearn, space as space, stopper as stopper,
+        suggest as suggest, testing as testing, track as track, trainable as trainable, trial as trial,
     )
     # isort: on
     from tunesmith.analysis import Analysis, ExperimentAnalysis, IdenticalCurves, Result, ResultGrid, open_experiment
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         JournalError,
         JournalLocked,
         MetricError,
+        RemoteStorageError,
         SerializationError,
         SpaceError,
         SpecError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         TuneError,
         UserCodeError,
     )
+    from tunesmith.executors.ray_cluster import RayExecutor
     from tunesmith.experiment import Experiment
     from tunesmith.preflights import Preflight, preflight
     from tunesmith.progress.reporters import CLIReporter, JupyterNotebookReporter, ProgressReporter
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
     )
     from tunesmith.study import NoSuggestion, Study
     from tunesmith.trainable import Trainable, with_parameters, with_resources
+    from tunesmith.trainable.command import command
     from tunesmith.tuner import Tuner
 
 __all__ = [
@@ -163,6 +166,8 @@ __all__ = [
     "PopulationBasedTrainingReplay",
     "Preflight",
     "ProgressReporter",
+    "RayExecutor",
+    "RemoteStorageError",
     "ResourceChangingScheduler",
     "Result",
     "ResultGrid",
@@ -189,6 +194,7 @@ __all__ = [
     "__version__",
     "checkpoint_dir",
     "choice",
+    "command",
     "create_scheduler",
     "create_searcher",
     "define_by_run",
@@ -232,9 +238,11 @@ _EXPORTS = {
     "checkpoints": "Checkpoint",
     "config": "CheckpointConfig FailureConfig RunConfig SyncConfig TuneConfig",
     "create": "create_scheduler create_searcher",
-    "errors": "BugError ExecutorError Infeasible JournalCorrupt JournalError JournalLocked MetricError SerializationError SpaceError "
+    "errors": "BugError ExecutorError Infeasible JournalCorrupt JournalError JournalLocked MetricError RemoteStorageError "
+    "SerializationError SpaceError "
     "SpecError StorageFull TrialStopped TrialsFailed TuneError UserCodeError",
     "defining": "define_by_run",
+    "executors.ray_cluster": "RayExecutor",
     "experiment": "Experiment",
     "preflights": "Preflight preflight",
     "progress.reporters": "CLIReporter JupyterNotebookReporter ProgressReporter",
@@ -253,12 +261,14 @@ _EXPORTS = {
     "TimeoutStopper TrialPlateauStopper",
     "study": "NoSuggestion Study",
     "trainable": "Trainable with_parameters with_resources",
+    "trainable.command": "command",
     "tuner": "Tuner",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 _SUBMODULES = {
     *("analysis", "callback", "checkpoints", "config", "errors", "executors", "experiment", "integration", "journal", "logger"),
-    *("progress", "registry", "resources", "result", "schedulers", "search", "session", "simulation", "space", "stopper", "suggest"),
+    *("progress", "registry", "resources", "result", "schedulers", "search", "session", "simulation", "sklearn"),
+    *("space", "stopper", "suggest"),
     *("testing", "track", "trainable", "trial"),
 }
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tunesmith import checks
-from tunesmith.config import CheckpointConfig, FailureConfig
+from tunesmith.config import CheckpointConfig, FailureConfig, sync_policy
 from tunesmith.create import create_executor, create_scheduler, create_searcher, usual_searcher
 from tunesmith.errors import SpecError
+from tunesmith.executors.usual import usual_executor
 from tunesmith.objectives import agree
-from tunesmith.places import JOURNAL, check_name, choose_directory, default_name, storage_root
+from tunesmith.places import JOURNAL, check_name, choose_directory, default_name, given_storage, storage_root
 from tunesmith.registry import registered_trainable
-from tunesmith.resources import resource_request
+from tunesmith.resources import Bundled, resource_request
 from tunesmith.spec import DRAIN_S, GRACE_S, CheckpointPolicy, ExperimentSpec, FailurePolicy
+from tunesmith.storage.remote import Remote, remote_from
 
 if TYPE_CHECKING:
     from tunesmith.executors.base import Executor
@@ -36,16 +37,22 @@ class Checked:
         root: the absolute directory of all experiments.
         chosen: its name was given.
         resume: False, True, or "AUTO": if it is there.
+        remote: the place of all experiments in remote storage; None: they are in ``root`` only.
     """
 
     spec: ExperimentSpec
     root: str
     chosen: bool
     resume: bool | str
+    remote: Remote | None = None
 
     @property
     def resumes(self) -> bool:
         """Whether it goes on with an experiment that is there, or has to be."""
+        if self.resume == "AUTO" and self.remote is not None:
+            from tunesmith.storage.arrive import resumable
+
+            return resumable(self.remote, self.spec.name)
         if self.resume == "AUTO":
             return os.path.isfile(os.path.join(self.root, self.spec.name, JOURNAL))
         return bool(self.resume)
@@ -58,6 +65,14 @@ class Checked:
             StorageFull: the directory cannot be written.
         """
         spec = self.spec
+        if self.remote is not None:
+            from tunesmith.storage.arrive import choose_place
+
+            spec.name, spec.path, spec.resume = choose_place(
+                self.remote, spec.name, chosen=self.chosen, resume=self.resume, fetched=spec.plan.remote
+            )
+            spec.remote = self.remote.below(spec.name)
+            return spec
         spec.name, spec.path, spec.resume = choose_directory(self.root, spec.name, chosen=self.chosen, resume=self.resume)
         return spec
 
@@ -81,6 +96,8 @@ def check(
     name: str | None = None,
     storage_path: Any = None,
     local_dir: Any = None,
+    storage_filesystem: Any = None,
+    sync_config: Any = None,
     metric: Any = None,
     mode: Any = None,
     stop: Any = None,
@@ -156,6 +173,7 @@ def check(
         seed=checks.whole("seed", seed),
         deterministic=checks.flag("deterministic", deterministic),
         executor=executor_from(executor),
+        executor_why=usual_executor()[1] if executor is None else "",
         failure=FailurePolicy(
             retries=failure.retries,
             fail_fast=failure.fail_fast,
@@ -164,7 +182,7 @@ def check(
             nan_policy=failure.nan,
         ),
         checkpoint=keep,
-        callbacks=_callbacks(callbacks),
+        callbacks=(*_callbacks(callbacks), *(make() for make in getattr(what.target, "__callbacks__", ()))),  # it brings its own
         loggers=_loggers(loggers),
         trial_name_creator=checks.function("trial_name_creator", trial_name_creator),
         trial_dirname_creator=checks.function("trial_dirname_creator", trial_dirname_creator),
@@ -176,10 +194,13 @@ def check(
         take_over=checks.flag("take_over", take_over),
     )
     verify(spec)
+    remote = remote_from(given_storage(storage_path, local_dir), storage_filesystem)
+    spec.sync = sync_policy(sync_config, needed=remote is not None)
     again: bool | str = False
-    if (plan := checks.resume(resume, name)) is not None:
+    if (plan := checks.resume(resume, name, remote is not None)) is not None:
         spec.plan, again = plan, plan.must_exist or "AUTO"
-    return Checked(spec, storage_root(storage_path, local_dir), name is not None, again)
+    root = storage_root(storage_path, local_dir) if remote is None else remote.folder
+    return Checked(spec, root, name is not None, again, remote)
 
 
 def verify(spec: ExperimentSpec) -> None:
@@ -210,9 +231,9 @@ def trainable_from(given: Any) -> TrainableSpec:
 
 
 def executor_from(given: Any) -> Executor:
-    """An executor from its name, None (the environment's ``TUNESMITH_EXECUTOR``, else "local", where that runs), or itself."""
+    """An executor from its name, None (see :func:`~tunesmith.executors.usual.usual_executor`), or itself."""
     if given is None:
-        given = os.environ.get("TUNESMITH_EXECUTOR") or ("local" if sys.platform.startswith("linux") else "inline")
+        given, _ = usual_executor()
     if isinstance(given, str):
         return create_executor(given)
     return checks.instance("executor", given, ("start", "launch", "answer", "poll"))  # type: ignore[no-any-return]
@@ -227,10 +248,10 @@ def _searcher(given: Any) -> Searcher:
 
 
 def scheduler_from(given: Any) -> Scheduler:
-    """A scheduler from its name, None (first in, first out), or itself."""
+    """A scheduler from its name, None (first in, first out), or a copy of the one that is given: several runs may be given the same."""
     if given is None or isinstance(given, str):
         return create_scheduler("fifo" if given is None else given)
-    return checks.instance("scheduler", given, ("on_result", "choose"))  # type: ignore[no-any-return]
+    return checks.copied("scheduler", checks.instance("scheduler", given, ("on_result", "choose")))  # type: ignore[no-any-return]
 
 
 def _resources(trainable: TrainableSpec, given: Any) -> Any:
@@ -258,6 +279,8 @@ class _Own:
 
     def __call__(self, config: dict[str, Any]) -> dict[str, float]:
         request = self.trainable.resources_for(config)
+        if isinstance(request, Bundled):
+            return request
         return {"cpu": 1.0} if request is None else {"cpu": 0.0, **request}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +14,8 @@ from tunesmith.hints import did_you_mean
 from tunesmith.spec import ResumePlan
 
 __all__ = [
-    "flag", "function", "instance", "log_files", "num_samples", "reporter", "resume", "seconds", "several", "size", "verbose", "whole",
+    "copied", "flag", "function", "instance", "log_files", "num_samples", "reporter", "resume", "seconds", "several", "size", "verbose",
+    "whole",
 ]  # fmt: skip
 
 
@@ -119,6 +121,21 @@ def log_files(given: Any) -> tuple[str, str] | tuple[()] | None:
     raise SpecError(f"log_to_file must be True, False, a file name, or a pair (stdout file, stderr file), got {given!r}.")
 
 
+def copied(what: str, thing: Any) -> Any:
+    """A copy of what a run takes as its own, so that others may be given the same, as new.
+
+    Raises:
+        SpecError: it can't be copied.
+    """
+    try:
+        return copy.deepcopy(thing)
+    except Exception as error:
+        raise SpecError(
+            f"{what}: {type(thing).__name__} can't be copied ({type(error).__name__}: {error}), and each run takes one of its own, as new. "
+            "Leave what can't be out of it, or give it a __deepcopy__."
+        ) from error
+
+
 def instance(what: str, given: Any, methods: Sequence[str]) -> Any:
     """An object that has ``methods``; a class is a common slip and is told apart."""
     if isinstance(given, type):
@@ -145,28 +162,28 @@ def reporter(given: Any) -> Any:
 
 
 _RESUMABLE = (
-    "True or 'LOCAL', 'AUTO' (begin it if it is not there), and these two with '+ERRORED', '+RESTART_ERRORED', '+ERRORED_ONLY' or "
-    "'+RESTART_ERRORED_ONLY'"
+    "True or 'LOCAL', 'AUTO' (begin it if it is not there), 'REMOTE' (take what is in remote storage), and these with '+ERRORED', "
+    "'+RESTART_ERRORED', '+ERRORED_ONLY' or '+RESTART_ERRORED_ONLY'"
 )
 _REFUSED = {
     "PROMPT": "asks a person at a terminal, and a run must not wait for one; say what you want",
-    "REMOTE": "would fetch the experiment from remote storage, which is not supported yet; give the local directory as storage_path",
 }
 
 
-def resume(given: Any, name: str | None) -> ResumePlan | None:
+def resume(given: Any, name: str | None, stored: bool = False) -> ResumePlan | None:
     """What a run takes up of the experiment of its name; None: nothing, it is a new one.
 
     Args:
-        given: False or None; True or "LOCAL": it must be there; "AUTO"; each with suffixes, in capitals or not; "ERRORED_ONLY".
+        given: False or None; True or "LOCAL": it must be there; "AUTO"; "REMOTE"; each with suffixes, in capitals or not; "ERRORED_ONLY".
         name: of the experiment; needed.
+        stored: it is in remote storage.
 
     Raises:
         SpecError: it is none of these, or there is no name.
 
     Example:
         >>> resume("auto+errored", "x")
-        ResumePlan(must_exist=False, unfinished=True, errored='resume')
+        ResumePlan(must_exist=False, unfinished=True, errored='resume', remote=False)
     """
     if given is None or given is False:
         return None
@@ -176,14 +193,16 @@ def resume(given: Any, name: str | None) -> ResumePlan | None:
     if first in _REFUSED:
         raise SpecError(f"resume={given!r} {_REFUSED[first]}: resume can be {_RESUMABLE}.")
     how = suffixes[0] if suffixes else ""
-    if first not in ("LOCAL", "AUTO") or len(suffixes) > 1 or how not in _ERRORED:
+    if first not in ("LOCAL", "AUTO", "REMOTE") or len(suffixes) > 1 or how not in _ERRORED:
         raise SpecError(f"resume={given!r} is not known.{did_you_mean(str(given), _FORMS)} It can be {_RESUMABLE}.")
     if name is None:
         raise SpecError(f"resume={given!r} needs name=..., the experiment to go on with.")
-    return ResumePlan(first != "AUTO", not how.endswith("_ONLY"), _ERRORED[how])
+    if first == "REMOTE" and not stored:
+        raise SpecError(f"resume={given!r} needs a storage_path that is a URL; give one, or say resume=True.")
+    return ResumePlan(first != "AUTO", not how.endswith("_ONLY"), _ERRORED[how], first == "REMOTE")
 
 
 _ERRORED: dict[str, Literal["skip", "resume", "restart"]] = {
     "": "skip", "ERRORED": "resume", "ERRORED_ONLY": "resume", "RESTART_ERRORED": "restart", "RESTART_ERRORED_ONLY": "restart",
 }  # fmt: skip
-_FORMS = [f"{first}{'+' if how else ''}{how}" for first in ("LOCAL", "AUTO") for how in _ERRORED] + ["ERRORED_ONLY"]
+_FORMS = [f"{first}{'+' if how else ''}{how}" for first in ("LOCAL", "AUTO", "REMOTE") for how in _ERRORED] + ["ERRORED_ONLY"]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tunesmith.checks import size
+from tunesmith.checks import flag, seconds, size
 from tunesmith.errors import SpecError
 from tunesmith.hints import did_you_mean
 from tunesmith.legacy import settle
-from tunesmith.spec import DRAIN_S, GRACE_S
+from tunesmith.spec import DRAIN_S, GRACE_S, SyncPolicy
 
 if TYPE_CHECKING:
     from tunesmith.callback import Callback
 
-__all__ = ["CheckpointConfig", "FailureConfig", "RunConfig", "SyncConfig", "TuneConfig"]
+__all__ = ["CheckpointConfig", "FailureConfig", "RunConfig", "SyncConfig", "TuneConfig", "sync_policy"]
 
 T = TypeVar("T")
 
@@ -213,29 +214,58 @@ class CheckpointConfig:
 @_strict
 @dataclass(slots=True)
 class SyncConfig:
-    """Accepted for scripts that pass one: results go straight to ``storage_path``, so there is nothing to set.
+    """How an experiment is stored whose ``storage_path`` is a URL. Checkpoints and the ends of trials are stored as they happen.
 
     Args:
-        sync_period, sync_timeout: seconds; sync_artifacts, sync_artifacts_on_checkpoint: only these defaults.
+        sync_period: seconds, > 0, that reports and files wait at most until they are stored, too.
+        sync_artifacts: store whatever trials write into their directories; False: results, logs and checkpoints.
+        sync_timeout, sync_artifacts_on_checkpoint: only these defaults.
 
     Raises:
-        SpecError: any value but the default; it names the argument.
+        SpecError: a value that is not what it can be, or is not supported; it names the argument.
 
     Example:
-        >>> SyncConfig().sync_period
-        300
+        >>> SyncConfig(sync_period=60).sync_artifacts
+        False
     """
 
-    sync_period: int = 300
+    sync_period: float = 300
     sync_timeout: int = 1800
     sync_artifacts: bool = False
     sync_artifacts_on_checkpoint: bool = True
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            given = getattr(self, item.name)
-            if given != item.default:
-                raise SpecError(f"SyncConfig: {item.name}={given!r} is not supported yet (only {item.default!r}); remove it.")
+        if seconds("SyncConfig: sync_period", self.sync_period) is None:
+            raise SpecError("SyncConfig: sync_period must be a number of seconds > 0, got None.")
+        flag("SyncConfig: sync_artifacts", self.sync_artifacts)
+        for name, why in _NOT_SYNCED.items():
+            given, default = getattr(self, name), self.__dataclass_fields__[name].default
+            if given != default:
+                raise SpecError(f"SyncConfig: {name}={given!r} is not supported: {why}. Remove it.")
+
+
+def sync_policy(given: Any, *, needed: bool) -> SyncPolicy:
+    """The settings in ``sync_config``, checked.
+
+    Args:
+        given: a :class:`SyncConfig` or None.
+        needed: there is remote storage; else a word is said of settings that change nothing.
+
+    Raises:
+        SpecError: it is none.
+    """
+    config = _instance("sync_config", given, SyncConfig)
+    if not needed and config != SyncConfig():
+        logging.getLogger("tunesmith").warning(
+            "sync_config is accepted, and needless: with a local storage_path everything is written where it stays, at once."
+        )
+    return SyncPolicy(seconds("sync_period", config.sync_period) or 0.0, bool(config.sync_artifacts))
+
+
+_NOT_SYNCED = {
+    "sync_timeout": "storing is tried again until it succeeds, and holds nothing up",
+    "sync_artifacts_on_checkpoint": "with sync_artifacts=True files are stored as they change",
+}
 
 
 @_strict
@@ -245,10 +275,12 @@ class RunConfig:
 
     Args:
         name: of the experiment and its directory; None: the trainable's name and the date.
-        storage_path: directory of all experiments (old name: ``local_dir``); None: ``~/tunesmith_results``.
+        storage_path: directory of all experiments (old name: ``local_dir``), or a URL such as "s3://bucket/results"; None:
+            ``~/tunesmith_results``.
+        storage_filesystem: a file system of fsspec's or pyarrow's, in which ``storage_path`` is a path; None: local, or by the URL.
         stop: when a trial ends: a dict of bounds (``>=``), a function ``(trial_id, result) -> bool``, a ``Stopper``, or a list.
         failure_config, checkpoint_config: see :class:`FailureConfig`, :class:`CheckpointConfig`.
-        sync_config: see :class:`SyncConfig`; only the default one.
+        sync_config: see :class:`SyncConfig`; for a ``storage_path`` that is a URL.
         callbacks: instances of ``Callback``.
         log_to_file: True; a file name for both; (stdout file, stderr file), in the trial's directory; False: the console. None: True
             where trials have processes of their own.
@@ -282,6 +314,7 @@ class RunConfig:
     drain_s: float | timedelta | None = DRAIN_S
     loggers: Sequence[Any] | None = None
     local_dir: str | None = None
+    storage_filesystem: Any = None
 
     def __post_init__(self) -> None:
         self.failure_config = _instance("failure_config", self.failure_config, FailureConfig)

@@ -20,6 +20,7 @@ __all__ = ["EXECUTORS", "SCHEDULERS", "SEARCHERS", "create_executor", "create_sc
 EXECUTORS: Mapping[str, str] = {
     "inline": "tunesmith.executors.inline:InlineExecutor",
     "local": "tunesmith.executors.local:LocalExecutor",
+    "ray": "tunesmith.executors.ray_cluster:RayExecutor",
 }
 SCHEDULERS: Mapping[str, str] = {
     "asha": "tunesmith.schedulers:ASHAScheduler",

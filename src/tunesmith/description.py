@@ -71,6 +71,7 @@ def describe(spec: ExperimentSpec, seed: int, num_samples: int | None, drain_s: 
         "scheduler": type(spec.scheduler).__name__,
         "scheduler_options": redact(spec.scheduler.options()),
         "executor": executor.capabilities.name,
+        **({"executor_why": spec.executor_why} if spec.executor_why else {}),
         "space": spec.space.describe(redact=is_secret),
     }
 
@@ -117,7 +118,8 @@ def changes(path: str, before: Mapping[str, Any], now: Mapping[str, Any], change
         tunesmith.errors.SpecError: resume of /runs/x: metrics were ['loss'] and are now ['acc']; ...
     """
     old, new = ({**spec, **asdict(Settings.parse(spec))} for spec in (before, now))
-    differing = {key: value for key, value in new.items() if old.get(key) != value and key not in ("seed", "space", "search")}
+    told_only = ("seed", "space", "search", "executor_why")
+    differing = {key: value for key, value in new.items() if old.get(key) != value and key not in told_only}
     for key, why in _FIXED.items():
         if key in differing and key in before:
             what, one = _differs(key, before[key], now.get(key))

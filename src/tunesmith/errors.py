@@ -13,6 +13,7 @@
     |   +-- JournalLocked         another live process owns it
     |   +-- JournalCorrupt        not a journal, a newer version, or damaged
     |   +-- StorageFull           no space, read-only or not writable
+    |   +-- RemoteStorageError    behind a URL: what was not read or written there; all of it is in the local folder
     +-- ExecutorError             the machinery that runs trials could not start or broke
     +-- BugError                  us: please report it, with the text
         +-- IllegalTransition     an event that the transition table does not allow
@@ -35,6 +36,7 @@ __all__ = [
     "JournalLocked",
     "MetricError",
     "PoisonEvent",
+    "RemoteStorageError",
     "SerializationError",
     "SpaceError",
     "SpecError",
@@ -96,6 +98,13 @@ class JournalCorrupt(JournalError):
 
 class StorageFull(JournalError):
     """The disk is full, read-only or not writable; what was committed before is kept."""
+
+
+class RemoteStorageError(JournalError):
+    """Remote storage could not be read or written, or two runs have written to one place; names the URL and the object.
+
+    What was reported is kept in the local working folder, which the message names where there is one: a resume stores the rest.
+    """
 
 
 class ExecutorError(TuneError):

@@ -8,27 +8,35 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.blame import describe_exception
+from tunesmith.clock import SystemClock
 from tunesmith.core import commands as cmd
 from tunesmith.core import events as ev
 from tunesmith.core.controller import Controller
+from tunesmith.core.demand import demand
 from tunesmith.core.filling import tries
 from tunesmith.core.ports import Header, Observer, Record
 from tunesmith.core.rng import fresh_seed, trial_seed
+from tunesmith.core.rounds import Rounds
 from tunesmith.description import changes, describe, described
 from tunesmith.drive import Drive
 from tunesmith.errors import JournalCorrupt, JournalError
-from tunesmith.executors.base import Assignment, Executor, ExecutorSetup
+from tunesmith.executors.base import Assignment, Executor, ExecutorSetup, Need
 from tunesmith.failures import FailureLog
 from tunesmith.interrupts import Interrupts
-from tunesmith.resources import refuse_impossible, unasked_gpus
+from tunesmith.journal.tags import located
+from tunesmith.resources import bundles_of, refuse_impossible, unasked_gpus
 from tunesmith.resume import Candidates
+from tunesmith.secrets import is_secret
 from tunesmith.spec import ExperimentSpec
 from tunesmith.specfile import Stored, load, pack, save
 from tunesmith.versions import Versions
+
+if TYPE_CHECKING:
+    from tunesmith.storage.mirror import Mirror
 
 __all__ = ["Finished", "execute"]
 
@@ -66,20 +74,6 @@ class Finished:
     exit_code: int = 0
 
 
-@dataclass(slots=True)
-class SystemClock:
-    """The experiment's clock: monotonic, and continued from ``start`` (the last record's time)."""
-
-    start: float = 0.0
-    _zero: float = field(default_factory=time.monotonic)
-
-    def now(self) -> float:
-        return self.start + time.monotonic() - self._zero
-
-    def wall(self) -> float:
-        return time.time()
-
-
 def execute(spec: ExperimentSpec) -> Finished:
     """Run the experiment until nothing is left to do, or it is stopped.
 
@@ -92,11 +86,14 @@ def execute(spec: ExperimentSpec) -> Finished:
         interrupts = Interrupts(_drain_s(spec), _log.warning)
         stack.callback(_surely, interrupts.restore)
         interrupts.install()
+        mirror = _open_mirror(spec)
+        if mirror is not None:  # the last to close: it stores what all others have left
+            stack.push(lambda _, error, __: mirror.finish(error))
         journal = _open_journal(spec)
         stack.callback(_surely, journal.close)
         before = _stored_before(spec)
         stored = stored.after(before) if before is not None else stored
-        session = _Session(spec, journal, before)
+        session = _Session(spec, journal, before, mirror)
         drive = session.drive
         stack.callback(_surely, drive.store.close)
         stack.callback(session.close_observers)
@@ -139,6 +136,15 @@ def _open_journal(spec: ExperimentSpec) -> Any:
     return SqliteJournal.create(path, header, mode=spec.journal_mode)
 
 
+def _open_mirror(spec: ExperimentSpec) -> Mirror | None:
+    """The link to remote storage, if the experiment is stored there; what is newer there than here is here then."""
+    if spec.remote is None:
+        return None
+    from tunesmith.storage.mirror import mirror_of
+
+    return mirror_of(spec)
+
+
 def _stored_before(spec: ExperimentSpec) -> Stored | None:
     """What is stored of the experiment already; None: nothing, or it is damaged, and what follows has to do without."""
     try:
@@ -150,13 +156,14 @@ def _stored_before(spec: ExperimentSpec) -> Stored | None:
 class _Session:
     """The pieces of one session, wired together."""
 
-    def __init__(self, spec: ExperimentSpec, journal: Any, stored: Stored | None) -> None:
+    def __init__(self, spec: ExperimentSpec, journal: Any, stored: Stored | None, mirror: Mirror | None = None) -> None:
         from tunesmith.checkpoints.store import LocalStore
         from tunesmith.schedulers.exploring import Explorer
         from tunesmith.search.host import SearchHost
 
         self.spec = spec
         self.journal = journal
+        self.mirror = mirror
         self.header: Header = journal.header
         self.names: dict[int, tuple[str | None, str | None]] = {}
         self.unwinding: list[ev.AttemptEnded] = []
@@ -183,11 +190,11 @@ class _Session:
             self.changes["space"] = self.versions.changed
         self.candidates = Candidates(spec.plan, self.description, past)
         self.controller = Controller(spec.scheduler, self.candidates.parted)
-        store = LocalStore(spec.path, self.trial_dir)
+        store = LocalStore(spec.path, self.trial_dir) if mirror is None else mirror.store(self.trial_dir)
         self.drive = Drive(
             self.controller, journal, executor, self.host, SystemClock(self.last_at), store, self.assign, self.trial_id, _log.warning,
             stopper=spec.stop, resolve=self.versions.config, explore=Explorer(spec.scheduler, self.versions.space, self.seed),
-            rounds=_rounds() if spec.deterministic else None,
+            rounds=Rounds() if spec.deterministic else None,
         )  # fmt: skip
         asked = self._fold(past)
         for record in past:
@@ -196,6 +203,9 @@ class _Session:
             known = {checkpoint for record in past if (checkpoint := _checkpoint_of(record)) is not None}
             store.sweep(known - self.candidates.deleted)
         self.drive.observers = [self.failures, *self._observers(past)]
+        if mirror is not None:
+            mirror.begin(past[-1].seq if past else 0, known - self.candidates.deleted if past else set())
+            self.drive.observers.append(mirror)
 
     # -- what came before ------------------------------------------------------------------------------------------------
 
@@ -259,7 +269,7 @@ class _Session:
         setup = ExecutorSetup(
             spec.trainable, self.drive.deliver, log_files or None, spec.chdir_to_trial_dir, spec.reuse_actors, spec.grace_s, cpus=cpus,
             min_free=spec.checkpoint.min_free, keep_errors=spec.failure.fail_fast == "raise",
-            warm=spec.scheduler.capabilities.pauses and not spec.deterministic,
+            warm=spec.scheduler.capabilities.pauses and not spec.deterministic, demand=self.demand,
         )  # fmt: skip
         totals = self.executor.start(setup)
         state = self.controller.state
@@ -311,13 +321,16 @@ class _Session:
         trial_id = self.trial_id(number)
         name = self.names[number][0] if self.names and number in self.names else None
         checkpoint = launch.checkpoint
+        if checkpoint and self.mirror is not None:
+            self.mirror.ensure(checkpoint)
+        config = self.versions.resolve(launch.values, launch.space)
         return Assignment(
             number,
             launch.attempt,
             trial_id,
             name or f"{self.spec.trainable.name}_{trial_id}",
             self.spec.name,
-            self.versions.resolve(launch.values, launch.space),
+            config,
             self.trial_dir(number),
             self.drive.store.path(checkpoint) if checkpoint else None,
             checkpoint,
@@ -327,7 +340,24 @@ class _Session:
             launch.gpus,
             trial_seed(self.seed, number),
             self.spec.max_ram,
+            False,
+            *self._bundles(launch.values, launch.space, launch.resources),
+            tuple(located(config, name, value)[0] for name, value in launch.values.items() if is_secret(name, value)),
         )
+
+    def demand(self) -> list[Need]:
+        """What would be launched now if there were room."""
+        waiting, more = demand(self.controller.state)
+        usual = dict(self.controller.state.settings.resources)
+        needs = [Need(trial.resources, *self._bundles(trial.values, trial.space, trial.resources)) for trial in waiting]
+        return [*needs, Need(usual, *bundles_of(self.spec.resources, usual), more)] if more else needs
+
+    def _bundles(self, values: dict[str, Any], space: int, resources: dict[str, float]) -> tuple[tuple[dict[str, float], ...], str]:
+        """How what an attempt takes may be spread over machines, where there are several."""
+        if not getattr(self.executor.capabilities, "places", False):
+            return (), "PACK"
+        request = self.spec.resources
+        return bundles_of(request(self.versions.resolve(values, space)) if callable(request) else request, resources)
 
     def _prepare(self) -> Callable[[int, dict[str, Any]], dict[str, Any]] | None:
         """What user code says of a drawn configuration before its trial exists: resources, names. None: nothing asks."""
@@ -365,9 +395,3 @@ class _Session:
 def _checkpoint_of(record: Record) -> str | None:
     event = record.event
     return event.checkpoint if record.handled and isinstance(event, (ev.Reported, ev.CheckpointSaved)) else None
-
-
-def _rounds() -> Any:
-    from tunesmith.core.rounds import Rounds
-
-    return Rounds()

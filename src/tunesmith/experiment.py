@@ -28,6 +28,7 @@ _ARGUMENTS = (
     "num_samples",
     "resources_per_trial",
     "stop",
+    "storage_filesystem",
     "storage_path",
     "sync_config",
     "time_budget_s",
@@ -43,8 +44,8 @@ class Experiment:
         name: of the experiment and its directory.
         run: a training function, a ``Trainable`` class or a registered name.
         arguments: any of ``stop``, ``time_budget_s``, ``config``, ``resources_per_trial``, ``num_samples``, ``storage_path``
-            (``local_dir``), ``trial_name_creator``, ``trial_dirname_creator``, ``loggers``, ``log_to_file``, ``sync_config``,
-            ``checkpoint_config``, ``checkpoint_freq``, ``checkpoint_at_end``, ``keep_checkpoints_num``,
+            (``local_dir``), ``storage_filesystem``, ``trial_name_creator``, ``trial_dirname_creator``, ``loggers``, ``log_to_file``,
+            ``sync_config``, ``checkpoint_config``, ``checkpoint_freq``, ``checkpoint_at_end``, ``keep_checkpoints_num``,
             ``checkpoint_score_attr``, ``keep_best``, ``max_checkpoint_bytes``, ``failure_config``, ``max_failures`` and ``drain_s``, as
             for :func:`tunesmith.run`.
 

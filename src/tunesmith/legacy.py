@@ -56,12 +56,11 @@ RULES: Mapping[str, Rule] = {
     "return_trials": _missing(False, why="use the .trials of what run() returns"),
     "server_port": _missing(4321),
     "with_server": _missing(False),
-    "storage_filesystem": _missing(why="give a local directory as storage_path"),
-    "sync_function": _missing(why="give a local directory as storage_path"),
-    "sync_to_cloud": _missing(why="give a local directory as storage_path"),
+    "sync_function": _missing(why="give a directory or a URL as storage_path"),
+    "sync_to_cloud": _missing(why="give the URL as storage_path"),
     "trial_executor": _missing(why="use executor='inline'"),
     "trial_resources": _missing(why="use resources_per_trial"),
-    "upload_dir": _missing(why="give a local directory as storage_path"),
+    "upload_dir": _missing(why="give the URL as storage_path"),
     "_experiment_checkpoint_dir": _missing(why="use storage_path and name"),
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 from tunesmith.errors import SpecError, StorageFull
 from tunesmith.hints import did_you_mean
 
-__all__ = ["JOURNAL", "check_name", "choose_directory", "default_name", "storage_root", "text_of"]
+__all__ = ["JOURNAL", "check_name", "choose_directory", "default_name", "given_storage", "is_url", "storage_root", "text_of"]
 
 JOURNAL = "experiment.db"
 """Its presence makes a directory an experiment's."""
@@ -39,6 +39,22 @@ def check_name(name: Any) -> str:
     return name
 
 
+def is_url(given: Any) -> bool:
+    """Whether it names a place by a scheme, as in "s3://bucket/results"."""
+    return isinstance(given, str | os.PathLike) and "://" in str(given)
+
+
+def given_storage(storage_path: Any, local_dir: Any = None) -> Any:
+    """The one that is given of two names of one argument.
+
+    Raises:
+        SpecError: both are, and differ.
+    """
+    if storage_path is not None and local_dir is not None and storage_path != local_dir:
+        raise SpecError(f"storage_path={storage_path!r} and local_dir={local_dir!r} are two names of one argument: give one of them.")
+    return storage_path if storage_path is not None else local_dir
+
+
 def storage_root(storage_path: Any, local_dir: Any = None) -> str:
     """The absolute directory of all experiments.
 
@@ -49,9 +65,7 @@ def storage_root(storage_path: Any, local_dir: Any = None) -> str:
     Raises:
         SpecError: both given and different, not a path, or a URL.
     """
-    if storage_path is not None and local_dir is not None and storage_path != local_dir:
-        raise SpecError(f"storage_path={storage_path!r} and local_dir={local_dir!r} are two names of one argument: give one of them.")
-    given = storage_path if storage_path is not None else local_dir
+    given = given_storage(storage_path, local_dir)
     if given is None:
         given = os.environ.get("TUNESMITH_RESULTS_DIR") or os.path.join("~", "tunesmith_results")
     try:
@@ -61,7 +75,7 @@ def storage_root(storage_path: Any, local_dir: Any = None) -> str:
     if not isinstance(path, str) or not path:
         raise SpecError(f"storage_path must be a directory (a string or a Path), got {given!r}.")
     if "://" in path:
-        raise SpecError(f"storage_path={path!r}: remote storage is not supported yet; give a local directory.")
+        raise SpecError(f"{path!r} is a URL, and a local directory is needed here.")
     return os.path.abspath(os.path.expanduser(path))
 
 

@@ -6,14 +6,18 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tunesmith.core.placement import UNIT, Pool, request_of, worded
 from tunesmith.errors import SpecError
 from tunesmith.hints import did_you_mean
 
-__all__ = ["PlacementGroupFactory", "amounts", "refuse_impossible", "resource_request", "resources_from", "unasked_gpus", "whole_cards"]
+__all__ = [
+    "Bundled", "PlacementGroupFactory", "amounts", "bundles_of", "refuse_impossible", "resource_request", "resources_from", "unasked_gpus",
+    "whole_cards",
+]  # fmt: skip
 
+Sums = TypeVar("Sums", bound=dict[str, float])
 _NAMES = {"CPU": "cpu", "GPU": "gpu", "extra_cpu": "cpu", "extra_gpu": "gpu"}
 _NESTED = ("custom_resources", "extra_custom_resources")
 
@@ -75,6 +79,43 @@ class PlacementGroupFactory:
         return f"PlacementGroupFactory({self.bundles!r}, strategy={self.strategy!r})"
 
 
+class Bundled(dict[str, float]):
+    """The sums of a request in bundles, which knows these, too.
+
+    Args:
+        request: with ``bundles`` and ``strategy``.
+
+    Example:
+        >>> request = Bundled(PlacementGroupFactory([{"cpu": 1}, {"cpu": 2}], strategy="SPREAD"))
+        >>> request, request.bundles, request.strategy
+        ({'cpu': 3.0}, ({'cpu': 1.0}, {'cpu': 2.0}), 'SPREAD')
+    """
+
+    def __init__(self, request: Any, owner: str = "resources_per_trial") -> None:
+        self.bundles = tuple(amounts(bundle, f"a bundle of {owner}") for bundle in request.bundles)
+        self.strategy = str(request.strategy)
+        for bundle in self.bundles:
+            for name, amount in whole_cards(bundle, f"a bundle of {owner}").items():
+                self[name] = self.get(name, 0.0) + amount
+
+    def __reduce__(self) -> Any:
+        return Bundled, (PlacementGroupFactory(self.bundles, self.strategy),)
+
+
+def bundles_of(request: Any, resources: Mapping[str, float]) -> tuple[tuple[dict[str, float], ...], str]:
+    """The bundles and the strategy of a request, if it has any and sums up to ``resources``; else none: it is one bundle.
+
+    Example:
+        >>> bundles_of(Bundled(PlacementGroupFactory([{"cpu": 1}, {"cpu": 2}])), {"cpu": 3.0})
+        (({'cpu': 1.0}, {'cpu': 2.0}), 'PACK')
+        >>> bundles_of({"cpu": 3.0}, {"cpu": 3.0})
+        ((), 'PACK')
+    """
+    if isinstance(request, Bundled) and len(request.bundles) > 1 and request_of(request) == request_of(resources):
+        return request.bundles, request.strategy
+    return (), "PACK"
+
+
 def resources_from(request: Any, owner: str = "resources_per_trial") -> dict[str, float]:
     """The plain sums of one request: names ``cpu``, ``gpu``, ``memory`` (bytes) or any custom one, to amounts.
 
@@ -97,8 +138,8 @@ def resources_from(request: Any, owner: str = "resources_per_trial") -> dict[str
     """
     if request is None:
         return {"cpu": 1.0}
-    if isinstance(request, PlacementGroupFactory):
-        return whole_cards(request.required_resources, f"the bundles of {owner} in all")
+    if hasattr(request, "bundles") and hasattr(request, "strategy"):
+        return whole_cards(request if isinstance(request, Bundled) else Bundled(request, owner), f"the bundles of {owner} in all")
     total = whole_cards(amounts(request, owner), owner)
     total.setdefault("cpu", 1.0)
     return total
@@ -106,7 +147,7 @@ def resources_from(request: Any, owner: str = "resources_per_trial") -> dict[str
 
 def resource_request(request: Any, owner: str = "resources_per_trial") -> dict[str, float] | Callable[[dict[str, Any]], dict[str, float]]:
     """As :func:`resources_from`, but a callable ``config -> request`` stays one, with its answers checked the same way."""
-    if callable(request) and not isinstance(request, PlacementGroupFactory):
+    if callable(request) and not hasattr(request, "bundles"):
         return PerConfig(request, owner)
     return resources_from(request, owner)
 
@@ -145,7 +186,7 @@ def amounts(request: Any, owner: str) -> dict[str, float]:
     return total
 
 
-def whole_cards(total: dict[str, float], owner: str) -> dict[str, float]:
+def whole_cards(total: Sums, owner: str) -> Sums:
     """``total``, if its GPUs can be given: a part of one card, or whole cards.
 
     Raises:

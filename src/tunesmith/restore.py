@@ -17,7 +17,7 @@ from tunesmith.create import EXECUTORS
 from tunesmith.description import described
 from tunesmith.errors import JournalCorrupt, JournalError, SpecError
 from tunesmith.objectives import agree
-from tunesmith.places import JOURNAL
+from tunesmith.places import JOURNAL, is_url
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec, ResumePlan
 from tunesmith.specfile import Stored, load
@@ -26,9 +26,28 @@ from tunesmith.stopper import stopper_from
 if TYPE_CHECKING:
     from tunesmith.executors.base import Executor
 
-__all__ = ["recorded", "restored"]
+__all__ = ["recorded", "restored", "restored_from"]
 
 _CAN_DO_WITHOUT = {"callbacks": (), "loggers": None, "progress_reporter": None}
+
+
+def restored_from(place: Any, filesystem: Any, trainable: Any, *arguments: Any, **given: Any) -> ExperimentSpec:
+    """As :func:`restored`, for an experiment at a path or a URL.
+
+    Args:
+        place: path or URL.
+        filesystem: in which it is a path, or None.
+    """
+    if filesystem is None and not is_url(place):
+        return restored(os.path.abspath(os.path.expanduser(place)), trainable, *arguments, **given)
+    from tunesmith.storage.arrive import arrive
+    from tunesmith.storage.remote import remote_from
+
+    remote = remote_from(place, filesystem)
+    assert remote is not None, "a URL names a place"
+    spec = restored(arrive(remote), trainable, *arguments, **given)
+    spec.remote = remote
+    return spec
 
 
 def restored(

@@ -39,6 +39,7 @@ def run(
     num_samples: int = 1,
     storage_path: Any = None,
     local_dir: Any = None,
+    storage_filesystem: Any = None,
     search_alg: Any = None,
     scheduler: Any = None,
     max_concurrent_trials: int | None = None,
@@ -92,16 +93,18 @@ def run(
             function of the config. A dict without "cpu" takes one CPU. None: one CPU.
         num_samples: how often the space is drawn, each time with the whole grid; >= 1, or -1: until a limit.
         storage_path: directory of all experiments, relative to the working directory; None: ``TUNESMITH_RESULTS_DIR`` or
-            ``~/tunesmith_results``. ``local_dir`` is its old name.
+            ``~/tunesmith_results``. ``local_dir`` is its old name. Or a URL (``s3://bucket/results``, ``gs://``: whatever fsspec knows):
+            then the run works in a local folder below the usual directory, and stores all of it there while it goes on.
+        storage_filesystem: a file system of fsspec's or pyarrow's, in which ``storage_path`` is a path.
         search_alg: a searcher, or its name; None: "auto", which picks one that learns, and grid x random where there is a
             ``grid_search``, no metric, or a scheduler that changes configurations. "random" is plain random search.
-        scheduler: a scheduler, "fifo", or None: first in, first out.
+        scheduler: a scheduler (the run takes a copy: give the same to several runs if you like), "fifo", or None: first in, first out.
         max_concurrent_trials: at most so many trials at once, >= 1. None: as many as fit.
         checkpoint_config: a ``CheckpointConfig``; or, each for itself, ``keep_checkpoints_num`` (per trial, >= 1),
             ``checkpoint_score_attr`` (the key that ranks them, "min-loss" for the lowest loss), ``checkpoint_freq`` (every so
             many iterations) and ``checkpoint_at_end`` (None or False: no), these two for ``Trainable`` classes only, ``keep_best`` (so many
             of the ended trials keep one) and ``max_checkpoint_bytes`` (all of the experiment's together, such as "20GB").
-        sync_config: the default ``SyncConfig()`` only.
+        sync_config: a ``SyncConfig``; how often, and what, is stored behind a URL.
         failure_config: a ``FailureConfig``; or, each for itself, ``max_failures`` and ``fail_fast``.
         max_failures: retries per trial after errors of its own code; -1: without end; or a dict such as ``{"timeout": 1, "oom_gpu": 2}``.
         fail_fast: True: the first failed trial ends the experiment; "raise": and its own exception is raised here.
@@ -111,6 +114,7 @@ def run(
             keep what they were drawn from, and the search uses those that lie inside the new space. Trials that failed stay so, unless
             "+ERRORED" is behind it, as in "AUTO+ERRORED" (they go on from their newest checkpoint), or "+RESTART_ERRORED" (they begin
             anew); "+ERRORED_ONLY" and "+RESTART_ERRORED_ONLY": and nothing else is run now. "ERRORED_ONLY" alone is the last.
+            From a URL more records there than here are fetched, and the other way round; "REMOTE": what is there counts in any case.
         take_over: go on with an experiment that a driver on another machine has not given up, because that machine is known to be dead.
         preflight: first try one trial for a step or two (:func:`tunesmith.preflight`): problems are raised, warnings logged.
         callbacks: instances of ``Callback``.
@@ -129,7 +133,8 @@ def run(
         seed: of all random streams. None: one is drawn, shown and recorded.
         deterministic: the order of events does not depend on timing; limits in seconds are refused.
         executor: what runs the trials: "local" (each in a process of its own, on this machine), "inline" (in this thread, one at a
-            time), an executor, or None: the environment's ``TUNESMITH_EXECUTOR``, else "local" (on Linux; elsewhere "inline").
+            time), "ray" (actors of a Ray cluster), an executor such as ``RayExecutor(address=...)``, or None: the environment's
+            ``TUNESMITH_EXECUTOR``, else "ray" if this process is connected to a Ray cluster, else "local" (on Linux; elsewhere "inline").
         max_trial_s: seconds that an attempt may run; ``max_silence_s``: that it may go without a report. They need an
             executor that can end a trial by force.
         grace_s: seconds, or a ``timedelta``, from the signal that ends an attempt (Python code unwinds, ``finally`` blocks run) to the one
@@ -281,8 +286,6 @@ def _unwrap(given: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]
 def _present(given: dict[str, Any]) -> dict[str, Any]:
     """The arguments of :func:`run` under the names of :func:`check`."""
     present = {name: value for name, value in given.items() if name != "preflight"}
-    if present.pop("sync_config") is not None and not isinstance(given["sync_config"], SyncConfig):
-        raise SpecError(f"sync_config must be a SyncConfig, got {type(given['sync_config']).__name__} {given['sync_config']!r}.")
     present["resources"] = present.pop("resources_per_trial")
     present["failure"] = _failure(
         present.pop("failure_config"), max_failures=present.pop("max_failures"), fail_fast=present.pop("fail_fast")

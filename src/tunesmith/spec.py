@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from tunesmith.search.base import Searcher
     from tunesmith.space import Space
     from tunesmith.stopper import Stopper
+    from tunesmith.storage.remote import Remote
     from tunesmith.trainable.base import TrainableSpec
 
-__all__ = ["DRAIN_S", "GRACE_S", "CheckpointPolicy", "ExperimentSpec", "FailurePolicy", "ResumePlan"]
+__all__ = ["DRAIN_S", "GRACE_S", "CheckpointPolicy", "ExperimentSpec", "FailurePolicy", "ResumePlan", "SyncPolicy"]
 
 DRAIN_S = 30.0
 """Seconds that trials have to report and save when the experiment ends before they do, unless it is said otherwise."""
@@ -67,11 +68,21 @@ class ResumePlan:
         unfinished: go on with its unfinished trials, and with the search. False: the session is about failed trials only.
         errored: what becomes of trials that ended in ERROR: "skip": they stay so; "resume": they go on from their newest
             checkpoint; "restart": they begin anew, under the same number.
+        remote: what is in remote storage counts, whatever the local working folder holds.
     """
 
     must_exist: bool = True
     unfinished: bool = True
     errored: Literal["skip", "resume", "restart"] = "skip"
+    remote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPolicy:
+    """What is stored remotely, and when: :class:`tunesmith.SyncConfig`, checked."""
+
+    period_s: float = 300.0
+    artifacts: bool = False
 
 
 @dataclass(slots=True)
@@ -80,7 +91,9 @@ class ExperimentSpec:
 
     ``metrics`` and ``modes`` have equal length (0, 1 or more). ``num_samples`` None: until a limit.
     ``stop`` is one combined Stopper or None. ``path`` is the experiment's directory: absolute, there, and ours.
+    ``remote`` is the experiment's place in remote storage; None: it is at ``path`` only.
     ``resume``: the experiment is there already, and ``plan`` says what is taken up of it.
+    ``executor_why``: why it is that one, where nobody has named it.
     ``loggers`` None: the default files; else the ``LoggerCallback`` instances to run instead (``()``: no files at all).
     """
 
@@ -105,6 +118,7 @@ class ExperimentSpec:
     seed: int | None = None
     deterministic: bool = False
     executor: Executor | None = None
+    executor_why: str = ""
     failure: FailurePolicy = field(default_factory=FailurePolicy)
     checkpoint: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     callbacks: Sequence[Callback] = ()
@@ -120,3 +134,5 @@ class ExperimentSpec:
     plan: ResumePlan = field(default_factory=ResumePlan)
     take_over: bool = False
     journal_mode: Literal["auto", "local", "network"] = "auto"
+    remote: Remote | None = None
+    sync: SyncPolicy = field(default_factory=SyncPolicy)

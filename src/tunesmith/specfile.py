@@ -24,7 +24,7 @@ __all__ = ["FILE", "Stored", "StoredSpace", "fingerprint", "load", "pack", "save
 
 FILE = "spec.pkl"
 _FORMAT = 2
-_NOT_STORED = frozenset({"path", "name", "resume", "plan", "take_over", "executor", "space"})
+_NOT_STORED = frozenset({"path", "name", "resume", "plan", "take_over", "executor", "space", "remote"})
 """Fields of one process, or of where the experiment lies now; and the space, which is stored as its config."""
 
 

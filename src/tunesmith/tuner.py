@@ -13,7 +13,7 @@ from tunesmith.config import RunConfig, TuneConfig
 from tunesmith.errors import SpecError, TuneError
 from tunesmith.executors.interpreter import ahead
 from tunesmith.legacy import settle
-from tunesmith.places import JOURNAL
+from tunesmith.places import JOURNAL, is_url
 from tunesmith.spec import ResumePlan
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ __all__ = ["Tuner"]
 _OWN = ("trainable", "param_space", "tune_config", "run_config")
 AS_BEFORE: Any = ...
 """Stands for what an experiment that is restored had before."""
-_CONFIGS = ("failure_config", "checkpoint_config", "sync_config")
+_CONFIGS = ("failure_config", "checkpoint_config")
 
 
 class Tuner:
@@ -155,15 +155,17 @@ class Tuner:
         max_concurrent_trials: int | None = AS_BEFORE,
         scheduler: Any = AS_BEFORE,
         executor: Any = AS_BEFORE,
+        storage_filesystem: Any = None,
+        take_over: bool = False,
         **unknown: Any,
     ) -> Tuner:
-        """A tuner that goes on with the experiment in the directory ``path``, which may have been moved.
+        """A tuner that goes on with the experiment in the directory ``path``, which may have been moved, or at a URL.
 
         Everything is as it was before, but for what is given here. Trials that a raised bound would not have ended (a stop criterion, the
         scheduler's ``max_t``, the time budget) go on from their newest checkpoints.
 
         Args:
-            path: the experiment's directory.
+            path: the experiment's directory; or its URL, whose records and what they need are fetched into a local folder at once.
             trainable: of the same name as before.
             resume_unfinished: go on with unfinished trials, and with the search. False: they stay as they are for now, and nothing new is
                 tried: the session is about failed trials only.
@@ -172,6 +174,8 @@ class Tuner:
             param_space: the space, as it was or another one; needed if it held secrets or what could not be pickled.
             num_samples, stop, time_budget_s, max_concurrent_trials, scheduler, executor: another value than before, as in ``TuneConfig``
                 and ``RunConfig``. A scheduler must be of the same kind.
+            storage_filesystem: of fsspec's or pyarrow's, in which ``path`` is a path.
+            take_over: go on although another machine has claimed the experiment, because that is known to be dead.
 
         Raises:
             SpecError: there is no experiment, the trainable is another one, an argument is unknown or wrong, or both of
@@ -194,27 +198,39 @@ class Tuner:
             "num_samples": num_samples, "stop": stop, "time_budget_s": time_budget_s, "max_concurrent_trials": max_concurrent_trials,
             "scheduler": scheduler, "executor": executor,
         }  # fmt: skip
-        known = ("path", *_OWN[:2], "resume_unfinished", "resume_errored", "restart_errored", *changes)
+        known = ("path", *_OWN[:2], "resume_unfinished", "resume_errored", "restart_errored", "storage_filesystem", "take_over", *changes)
         settle("Tuner.restore()", unknown, known)
         plan = _plan(resume_unfinished, resume_errored, restart_errored)
-        if not cls.can_restore(path):
+        if not cls.can_restore(path, storage_filesystem):
             raise SpecError(f"Tuner.restore(): there is no experiment in {os.fspath(path)!r} (no {JOURNAL}).")
         given = {name: value for name, value in changes.items() if value is not AS_BEFORE}
-        folder = os.path.abspath(os.path.expanduser(path))
+        checked_take_over = flag("take_over", take_over)
 
         def again() -> ExperimentSpec:
-            from tunesmith.restore import restored
+            from tunesmith.restore import restored_from
 
-            return restored(folder, trainable, param_space, plan, **given)
+            spec = restored_from(path, storage_filesystem, trainable, param_space, plan, **given)
+            spec.take_over = checked_take_over
+            return spec
 
         tuner = cls(trainable, param_space=param_space)
         tuner._restored, tuner._again = again(), again
         return tuner
 
     @staticmethod
-    def can_restore(path: str | os.PathLike[str], storage_filesystem: None = None) -> bool:
-        """Whether ``path`` is the directory of an experiment."""
-        settle("Tuner.can_restore()", {"storage_filesystem": storage_filesystem}, ("path",))
+    def can_restore(path: str | os.PathLike[str], storage_filesystem: Any = None) -> bool:
+        """Whether ``path`` is the directory, or the URL, of an experiment.
+
+        Args:
+            storage_filesystem: of fsspec's or pyarrow's, in which ``path`` is a path.
+
+        Raises:
+            RemoteStorageError: that cannot be found out, for the storage does not answer.
+        """
+        if storage_filesystem is not None or is_url(path):
+            from tunesmith.storage.copies import experiment_at
+
+            return experiment_at(path, storage_filesystem)
         return os.path.isfile(os.path.join(os.path.expanduser(path), JOURNAL))
 
     def _checked(self) -> Checked:

@@ -7,17 +7,19 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tunesmith.analysis import ExperimentAnalysis, ResultGrid, open_experiment
+from tunesmith.analysis import ExperimentAnalysis, ResultGrid, open_experiment, source
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
 from tunesmith.core.ports import Header, Record
 from tunesmith.errors import JournalError, MetricError, SpecError, UserCodeError
 from tunesmith.journal import MemoryJournal, SqliteJournal
+from tunesmith.journal.reader import open_reader
 
 Make = Callable[..., ExperimentAnalysis]
 
@@ -125,6 +127,8 @@ def test_a_mode_is_never_guessed(analysis: ExperimentAnalysis) -> None:
         (lambda a: a.get_best_trial("loss", "min", "mean"), "scope must be 'last'"),
         (lambda a: a.get_best_trial(mode="max", scope="first"), "scope must be 'last'"),
         (lambda a: a.dataframe("loss", "best"), "mode must be 'min'"),
+        (lambda a: a.get_best_config(["loss", "size"], "min"), r"get_best_config\(\): metric is the name of one metric, .* got \['loss', "),
+        (lambda a: ExperimentAnalysis(3), "a path or an open journal, got a int"),
         (lambda a: a.get_last_checkpoint("no-such-trial"), "has no trial 'no-such-trial'"),
     ],
 )
@@ -148,8 +152,10 @@ def test_no_metric_at_all(in_memory: Make) -> None:
 def test_several_metrics_need_a_choice(in_memory: Make) -> None:
     spec = {"metrics": ["loss", "size"], "modes": ["min", "max"]}
     analysis = in_memory(suggested(0), suggested(1), reported(0, 1, loss=1.0, size=1), reported(1, 1, loss=2.0, size=2), spec=spec)
-    with pytest.raises(SpecError, match="the run has several: loss, size"):
+    with pytest.raises(SpecError, match=r"the run has several: loss, size\. Say which, as in get_best_config\(metric='loss'\)"):
         _ = analysis.best_config
+    with pytest.raises(SpecError, match=r"get_best_step\(metric='loss'\)"):
+        _ = analysis.best_result
     assert analysis.get_best_trial("size").number == 1
     assert analysis.get_best_trial("loss").number == 0
 
@@ -296,6 +302,17 @@ def test_errors_are_exceptions_again(analysis: ExperimentAnalysis) -> None:
     assert str(error).startswith("trial train_3f2a9_00003 ended in ERROR (user_error): KeyError: 'lr' at train.py:42\nTraceback")
 
 
+def test_decisions_are_read_without_the_reports(analysis: ExperimentAnalysis, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(open_reader(directory / "experiment.db")) as reader:
+        every = [(record.seq, one.trial, one.do, one.reason) for record in reader.read() for one in record.decisions]
+    seen: list[tuple[Any, ...]] = []
+    decode = source.record_of
+    monkeypatch.setattr(source, "record_of", lambda row, keysets: seen.append(row) or decode(row, keysets))
+    assert [(entry["seq"], entry["trial"], entry["do"], entry["reason"]) for entry in analysis.decisions()] == every
+    with closing(open_reader(directory / "experiment.db")) as reader:
+        assert len(seen) == len({seq for seq, *_ in every}) < reader.last()
+
+
 def test_decisions(analysis: ExperimentAnalysis) -> None:
     assert [entry["reason"] for entry in analysis.decisions() if entry["do"] == "stop"] == ["stopped: below the cut"]
 
@@ -329,6 +346,35 @@ def test_a_live_run_is_followed_by_refresh(tmp_path: Path) -> None:
         assert len(analysis) == 2
         assert analysis.get_best_config("x", "max") == {"lr": 0.2}
         assert len(analysis.trial_dataframes) == 2
+
+
+@pytest.mark.parametrize("kind", ["disk", "memory"])
+def test_what_a_live_run_adds_meanwhile_waits_for_refresh(tmp_path: Path, kind: str) -> None:
+    """Whatever is read later goes no further than the trials that were read first."""
+    header = Header(uuid="3f2a9" + "0" * 27, name="live", created=0.0)
+    journal = SqliteJournal.create(tmp_path / "live" / "experiment.db", header) if kind == "disk" else MemoryJournal(header)
+    one = [suggested(0, lr=1), Record(ev.AttemptStarted(0, 0)), reported(0, 1, loss=2.0), reported(0, 2, loss=1.0)]
+    journal.append([Record(ev.ExperimentStarted({"metrics": ["loss"], "modes": ["min"], "scheduler": "Some"})), *one])
+    told = {"source": 0, "checkpoint": "0/checkpoint_000001", "iteration": 1}
+    more = [
+        suggested(1, lr=2), Record(ev.AttemptStarted(1, 0)), reported(1, 1, loss=0.5), reported(0, 3, loss=0.9),
+        Record(ev.TimerFired("x"), [Decision("exploit", 1, "why", {"source": 0, "values": {"lr": 1}})]),
+        Record(ev.TimerFired("x"), [Decision("exploited", 1, "why", told)]),
+    ]  # fmt: skip
+    analysis = ExperimentAnalysis(tmp_path / "live" if kind == "disk" else journal)
+    assert len(analysis) == 1
+    journal.append(more)
+    assert analysis.get_best_trial().number == 0
+    assert list(analysis.history_df["loss"]) == [2.0, 1.0]
+    assert list(analysis.trial_dataframes) == [analysis.trials[0].path]
+    assert (analysis.decisions(), analysis.exploits()) == ([], [])
+    assert [len(analysis.plot_timeline().data[0].y), len(analysis.plot_learning_curves().data[-1].y)] == [1, 2]
+    assert analysis.plot_optimization_history() is not None
+    assert analysis.report(tmp_path / "report.html")
+    analysis.refresh()
+    assert analysis.get_best_trial().number == 1
+    assert (sorted(analysis.history_df["loss"]), len(analysis.exploits())) == ([0.5, 0.9, 1.0, 2.0], 1)
+    journal.close()
 
 
 def test_a_moved_experiment_is_where_it_is_now(directory: Path, tmp_path: Path) -> None:

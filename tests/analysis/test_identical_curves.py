@@ -110,5 +110,5 @@ def test_it_is_said_once_when_the_best_is_asked_for(curves: Any, caplog: pytest.
 def test_a_metric_that_is_no_ones(curves: Any, in_memory: Make) -> None:
     with pytest.raises(MetricError, match=r"'los' was reported by no trial. Did you mean 'loss'"):
         curves(({"x": 1}, DOWN)).identical_curves("los")
-    with pytest.raises(SpecError, match=r"identical_curves\(\) needs a metric"):
+    with pytest.raises(SpecError, match=r"identical_curves\(\) needs a metric.*as in identical_curves\(metric='loss'\),"):
         in_memory(Record(ev.Suggested(0, {}))).identical_curves()

@@ -37,7 +37,7 @@ def test_one_path_is_needed(names: tuple[str, ...], directory: Path) -> None:
 
 def test_file_systems_are_refused_by_name(directory: Path) -> None:
     for make in (lambda: ExperimentAnalysis(directory, storage_filesystem=object()), lambda: Result.from_path(directory, object())):
-        with pytest.raises(SpecError, match="storage_filesystem is not supported"):
+        with pytest.raises(SpecError, match="storage_filesystem must be a file system"):
             make()
 
 

@@ -15,8 +15,8 @@ from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
 from tunesmith.core.ports import Header, Record
 from tunesmith.errors import JournalCorrupt
-from tunesmith.journal import MemoryJournal, SqliteJournal, open_reader
-from tunesmith.journal.projections import Histories
+from tunesmith.journal import MemoryJournal, SqliteJournal, open_reader, sums
+from tunesmith.journal.projections import Histories, TrialTable
 from tunesmith.journal.trials import TrialBook
 
 HEADER = Header(uuid="3f2a9" + "0" * 27, name="demo", created=1_900_000_000.0)
@@ -123,6 +123,60 @@ def test_the_same_as_one_by_one(seed: int, tmp_path: Path) -> None:
     again = ExperimentAnalysis(tmp_path)
     _ = again.trials  # two passes: the second one keeps the reports
     assert [again.trial_dataframes[path].equals(frames[str(path)]) for path in frames] == [True] * len(frames)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("stretch", [3, 17, 1000])
+def test_reports_added_up_in_the_journal(seed: int, stretch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long journals are not read report by report when nobody wants more than the newest."""
+    monkeypatch.setattr(sums, "FEW", 1)
+    monkeypatch.setattr(sums, "_STRETCH", stretch)
+    records = Story(seed).records
+    book, _ = one_by_one(records)
+    with SqliteJournal.create(tmp_path / "experiment.db", HEADER) as journal:
+        journal.append(records[:50])
+        table = TrialTable(HEADER)
+        with open_reader(journal.path) as reader:
+            table.update(reader)
+            journal.append(records[50:])
+            table.update(reader)
+    for seen, trial in zip(table.book.trials, book.trials, strict=True):
+        states = [{name: repr(getattr(one, name)) for name in STATE if name != "time_since_restore"} for one in (seen, trial)]
+        assert states[0] == states[1]
+        assert seen.time_since_restore == pytest.approx(trial.time_since_restore, rel=1e-12)
+        assert repr({**seen.last_result, "time_since_restore": 0}) == repr({**trial.last_result, "time_since_restore": 0})
+    assert (table.book.at, table.book.cursor, table.book.counts) == (book.at, book.cursor, book.counts)
+
+
+def test_of_quiet_reports_only_the_newest_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sums, "FEW", 1)
+    records = [Record(ev.Suggested(number, {"lr": 0.5})) for number in range(3)] + [Record(ev.AttemptStarted(n, 0, {})) for n in range(3)]
+    for step in range(1, 51):
+        for number in range(3):
+            records.append(Record(ev.Reported(number, 0, step, {"loss": 1 / step, "time_this_iter_s": 0.25, "training_iteration": step})))
+    with SqliteJournal.create(tmp_path / "experiment.db", HEADER) as journal:
+        journal.append(records)
+    with open_reader(journal.path) as reader:
+        (stretch,) = reader.read_sums()[0] or ()
+        book = TrialTable(HEADER).update(reader).book
+    assert (stretch.records, stretch.missing, len(stretch.parts)) == (156, 0, 9)
+    assert [(part.reports, part.seconds) for part in stretch.parts if isinstance(part, sums.Sum)] == [(50, 12.5)] * 3
+    assert [(trial.iteration, trial.iterations_since_restore, trial.time_since_restore) for trial in book.trials] == [(50, 50, 12.5)] * 3
+
+
+def test_a_long_journal_that_is_damaged(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    monkeypatch.setattr(sums, "FEW", 1)
+    damages = {"DELETE FROM records WHERE seq = 12": "13 follows on 11", "UPDATE records SET body = '[0.2' WHERE seq = 15": "record 15"}
+    for damage, complaint in damages.items():
+        copy = directory.with_name(complaint.replace(" ", "_"))
+        shutil.copytree(directory, copy)
+        with sqlite3.connect(copy / "experiment.db") as connection:
+            connection.execute(damage)
+        connection.close()
+        with pytest.raises(JournalCorrupt, match=complaint):
+            ExperimentAnalysis(copy).dataframe()
 
 
 @pytest.mark.parametrize("first", ["trials", "trial_dataframes"])

@@ -63,6 +63,24 @@ def test_history_follows_the_order_of_ends_and_never_gets_worse(make: Make) -> N
     assert "best loss: 3 by trial 3f2a9_00001" in figure.layout.title.text
 
 
+@pytest.mark.parametrize("plot", [plot_optimization_history, plot_edf])
+def test_an_unknown_scope_is_refused(make: Make, plot: Callable[..., Any]) -> None:
+    with pytest.raises(SpecError, match=r"scope must be 'last'.* got 'newest'"):
+        plot(make(trial(0, 5.0)), scope="newest")
+
+
+@pytest.mark.parametrize("given", [None, 3, [1]], ids=str)
+def test_what_is_no_experiment_is_refused(given: Any) -> None:
+    with pytest.raises(SpecError, match=rf"or the path of an experiment; this is a {type(given).__name__}"):
+        plot_optimization_history(given)
+
+
+def test_which_of_several_experiments_has_not_the_metric_is_said(make: Make) -> None:
+    other = make([Record(ev.Suggested(0, {})), Record(ev.Reported(0, 0, 1, {"score": 1.0}))])
+    with pytest.raises(MetricError, match=r"plot_edf\(\): experiment 'b': metric 'loss' was reported by no trial"):
+        plot_edf({"a": make(trial(0, 5.0)), "b": other})
+
+
 def test_history_over_time_and_for_max(make: Make) -> None:
     analysis = make(trial(0, 5.0, at=9.0), trial(1, 3.0, at=2.5), mode="max")
     figure = plot_optimization_history(analysis, by="time")

@@ -138,6 +138,17 @@ def test_over_an_experiment(in_memory: Make) -> None:
     assert bars.text[0] == f"{found['x']:.1%}"
 
 
+def test_long_names_have_a_bar_each(in_memory: Make) -> None:
+    names = [f"model/encoder/layers/attention/dropout/rate_{end}" for end in "ab"] + [f"{'x' * 50}{end}" for end in "ab"]
+    found = []
+    for number in range(20):
+        found.append(Record(ev.Suggested(number, {name: (number * place) % 7 for place, name in enumerate(names, 1)})))
+        found.append(Record(ev.Reported(number, 0, 1, {"loss": float(number)})))
+    bars = plot_param_importances(in_memory(*found), "loss", "min").data[0]
+    assert len(set(bars.y)) == 4
+    assert {name for name in bars.y if "/" in name} == {f"…{name[-39:]}" for name in names[:2]}
+
+
 def test_the_shares_need_no_plotly(in_memory: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("plotly", "plotly.graph_objects"):
         monkeypatch.setitem(sys.modules, name, None)

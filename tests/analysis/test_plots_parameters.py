@@ -106,6 +106,11 @@ def test_trials_without_a_finite_score_have_no_line(in_memory: Make) -> None:
     assert (len(nothing.data), nothing.layout.annotations[0].text) == (0, "no trial has a finite loss yet")
 
 
+def test_params_is_a_list(analysis: ExperimentAnalysis) -> None:
+    with pytest.raises(SpecError, match=r"plot_slice\(\): params is a list of names, as in params=\['lr'\]"):
+        plot_slice(analysis, params="lr")
+
+
 def test_params_chooses_and_orders(analysis: ExperimentAnalysis) -> None:
     assert list(axes(plot_parallel_coordinates(analysis, params=["drop", "lr"]))) == ["drop", "lr", "loss"]
     with pytest.raises(SpecError, match=r"there is no parameter 'dropout'.*There are: lr, net, net/width, act, batch, drop"):
@@ -133,6 +138,17 @@ def test_slices_show_each_parameter_where_it_is_set(analysis: ExperimentAnalysis
     assert (figure.layout.xaxis.type, figure.layout.xaxis2.type, figure.layout.xaxis6.type) == ("log", "category", "linear")
     rings = [one for one in figure.data if one.marker.symbol == "circle-open"]
     assert [list(ring.y) for ring in rings] == [[0.1]] * 6
+
+
+def test_options_and_names_that_are_alike_where_they_are_cut_off_stay_apart(in_memory: Make) -> None:
+    path = "model/encoder/layers/attention/dropout"
+    kinds = [f"a very long name of an option: {number}" for number in range(3)]
+    drawn = [{"kind": kind, f"{path}/a": number / 2, f"{path}/b": 1.0 - number} for number, kind in enumerate(kinds)]
+    figure = plot_slice(in_memory(*records(drawn, [1.0, 2.0, 3.0])), "loss", "min")
+    assert list(figure.data[0].x) == ["a very long name of an …", "a very long name of an … (2)", "a very long name of an … (3)"]
+    assert figure.layout.xaxis.categoryarray == figure.data[0].x
+    assert [figure.layout[axis].title.text[-9:] for axis in ("xaxis2", "xaxis3")] == ["dropout/a", "dropout/b"]
+    assert list(axes(plot_parallel_coordinates(in_memory(*records(drawn, [1.0, 2.0, 3.0])), "loss", "min")))[1] == f"…{path[-25:]}/a"
 
 
 def test_values_without_a_space_make_their_own_axes(in_memory: Make) -> None:

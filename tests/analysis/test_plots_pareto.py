@@ -86,6 +86,8 @@ def test_metrics_are_asked_for_and_checked(in_memory: Make, plot: Callable[..., 
         plot(in_memory(*records))
     with pytest.raises(SpecError, match=rf"{name}\(\) knows no mode for metric 'error'"):
         plot(in_memory(*records), ["error", "gain"])
+    with pytest.raises(SpecError, match=rf"{name}\(\): metrics and modes are lists, as in metrics="):
+        plot(in_memory(*records), ["error", "gain"], "min")
     with pytest.raises(SpecError, match="must have equal lengths"):
         plot(in_memory(*records), ["error", "gain"], ["min"])
     with pytest.raises(MetricError, match=r"has finite numbers for all of error, size\. Reported were: error, gain"):
@@ -96,6 +98,7 @@ def test_metrics_are_asked_for_and_checked(in_memory: Make, plot: Callable[..., 
     assert nothing.layout.annotations[0].text == "no trial has reported all metrics yet"
 
 
-def test_a_reference_must_fit(in_memory: Make) -> None:
+@pytest.mark.parametrize("reference", [[1.0], "ab", {"error": 1.0}, [[1.0], [1.0, 2.0]]], ids=str)
+def test_a_reference_must_fit(in_memory: Make, reference: Any) -> None:
     with pytest.raises(SpecError, match=r"reference must be 2 finite numbers, one for each of \['error', 'gain'\]"):
-        plot_hypervolume(in_memory(*trials(["error", "gain"], [[0.0, 1.0]]), spec=TWO), reference=[1.0])
+        plot_hypervolume(in_memory(*trials(["error", "gain"], [[0.0, 1.0]]), spec=TWO), reference=reference)

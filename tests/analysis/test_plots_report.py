@@ -140,6 +140,7 @@ def test_the_library_is_there_once(experiment: ExperimentAnalysis, tmp_path: Pat
 def test_where_to(experiment: ExperimentAnalysis, in_memory: Make, tmp_path: Path) -> None:
     named = write_report(experiment, tmp_path / "new" / "mine.html")
     assert named == str(tmp_path / "new" / "mine.html")
+    assert write_report(experiment, f"{tmp_path}/newer/") == str(tmp_path / "newer" / "report.html")
     with pytest.raises(SpecError, match=r"has no directory; say where to write, as in report\('report.html'\)"):
         write_report(in_memory())
 

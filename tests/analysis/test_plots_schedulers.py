@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -19,7 +20,7 @@ from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
 from tunesmith.core.ports import Record
 from tunesmith.errors import SpecError
-from tunesmith.schedulers import ASHAScheduler, HyperBandScheduler
+from tunesmith.schedulers import ASHAScheduler, HyperBandScheduler, PASHAScheduler
 
 Make = Callable[..., ExperimentAnalysis]
 
@@ -35,6 +36,7 @@ def halved(kind: str) -> ExperimentAnalysis:
         "asha": lambda: ASHAScheduler(max_t=9, reduction_factor=3),
         "promote": lambda: ASHAScheduler(max_t=9, reduction_factor=3, form="promote"),
         "hyperband": lambda: HyperBandScheduler(max_t=9),
+        "pasha": lambda: PASHAScheduler(max_t=9, reduction_factor=3),
         "none": lambda: None,
     }
     sim = tune.simulate(
@@ -67,6 +69,15 @@ def test_who_reached_which_rung_is_what_the_curves_say(kind: str) -> None:
         own = [visit for visit in found if visit.trial == trial.number]
         assert [visit.fate for visit in own[:-1]] == ["goes on"] * (len(own) - 1)
         assert own[-1].fate == ("done" if trial.iteration == 9 else "cut")
+
+
+def test_who_need_not_go_on_was_not_cut() -> None:
+    analysis = halved("pasha")
+    spared = {entry["trial"] for entry in analysis.decisions() if "need not go on" in entry["reason"]}
+    found, _ = visits(Material(analysis), "loss")
+    last = {visit.trial: visit for visit in found}
+    assert spared
+    assert {last[number].fate for number in spared if "need not go on" in last[number].reason} == {"done"}
 
 
 def test_cut_values_are_those_of_the_decisions() -> None:
@@ -172,6 +183,19 @@ def test_what_a_source_copied_later_is_not_part_of_the_line(in_memory: Make) -> 
     assert list(zip(line.x, line.y)) == [(0, 0), (2, 0), (2, 1), (4, 1), (4, 2), (6, 2)]
 
 
+def test_a_lineage_of_very_many_reports_is_thinned_and_drawn_at_once(in_memory: Make) -> None:
+    """A look at all values for each of them would take minutes here."""
+    told = {"source": 0, "checkpoint": "0/checkpoint_000001", "iteration": 1}
+    records = [Record(ev.Suggested(number, {"x": number})) for number in range(2)]
+    records += [Record(ev.Reported(number, 0, at, {"score": float(at)})) for number in range(2) for at in range(1, 15_001)]
+    records.append(Record(ev.TimerFired("x"), [Decision("exploit", 1, "why", {"source": 0, "values": {"x": 1}})]))
+    records.append(Record(ev.TimerFired("x"), [Decision("exploited", 1, "why", told)]))
+    reports = trace(plot_lineage(in_memory(*records, default_metric="score", default_mode="max")), "reports")
+    assert (reports.type, len(reports.x)) == ("scattergl", 20_000)
+    assert (reports.x[0], reports.x[9_999], max(reports.marker.color)) == (1, 15_000, math.log10(15_000))
+    assert reports.text[0] == "<b>3f2a9_00000</b><br>iteration 1: score = 1"
+
+
 def test_the_schedule_is_that_of_the_analysis() -> None:
     analysis = population()
     schedule = analysis.best_schedule()
@@ -262,7 +286,7 @@ def test_very_many_attempts_are_strokes(in_memory: Make) -> None:
         records.append(Record(ev.AttemptEnded(number, 0, "finished", at=number + 1.0), [Decision("end", number, "", data)]))
     figure = plot_timeline(in_memory(*records))
     strokes = trace(figure, "finished")
-    assert (strokes.type, len(strokes.x), list(strokes.x[:3])) == ("scattergl", 4800, [0.0, 1.0, None])
+    assert (strokes.type, len(strokes.x), list(strokes.x[:2]), math.isnan(strokes.x[2])) == ("scattergl", 4800, [0.0, 1.0], True)
 
 
 def test_rows_are_taken_again_as_they_get_free() -> None:

@@ -96,6 +96,8 @@ def test_from_path(directory: Path) -> None:
     assert result.metrics["loss"] == 0.6
     with pytest.raises(JournalError, match="is no trial's directory"):
         Result.from_path(directory.parent / "nowhere")
+    with pytest.raises(JournalError, match=r"is an experiment, not the directory of a trial: open it with tune\.open_experiment"):
+        Result.from_path(directory)
 
 
 def test_results_survive_pickling(grid: ResultGrid) -> None:

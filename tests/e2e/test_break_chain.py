@@ -129,8 +129,8 @@ class Chain:
                 else:
                     assert set(tune.Checkpoint(str(path)).to_dict()) == {"step", "lr"}
 
-    def journal_is_whole(self) -> None:
-        """No record is missing; nothing ended twice; no iteration counts twice in one attempt."""
+    def journal_is_whole(self) -> set[tuple[int, int, int]]:
+        """No record is missing; nothing ended twice; no iteration counts twice in one attempt. Returns the results that are there."""
         ended: set[int] = set()
         rows: set[tuple[int, int, int]] = set()
         with open_reader(self.root / "x" / "experiment.db") as reader:
@@ -144,6 +144,7 @@ class Chain:
                     if decision.do == "end":
                         assert decision.trial not in ended
                         ended.add(decision.trial or 0)
+        return rows
 
     def result(self) -> list[Any]:
         """Of each trial: configuration, rows (less what a clock says) and the step of its last checkpoint."""
@@ -163,21 +164,26 @@ def test_killed_fifty_times(tmp_path: Path, kind: str, seed: int, faults: Any) -
     expected, each = quiet.result(), int(done.stdout) // (TRIALS * STEPS)  # calls for one report and what belongs to it
     assert [len(rows) for _, _, rows in expected] == [STEPS] * TRIALS
     chain, moments, kills = Chain(tmp_path / "killed", kind), random.Random(seed), 0
+    there: set[tuple[int, int, int]] = set()
     for number in range(KILLS):
         early = number % 5 == 4
         killed = chain.run(moments.randrange(1, 3000) if early else moments.randrange(1, 3 * each), begun=not early)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         kills += 1
-        with faults.tried("kill -9 of a real driver at a random moment, the folder moved"):
+        with faults.tried("kill -9 of a real driver at a random moment, the folder moved") as results:
             chain.nothing_runs()
             chain.move(number)
+            assert not there or (chain.root / "x" / "experiment.db").exists()
             if (chain.root / "x" / "experiment.db").exists():
                 chain.checkpoints_are_whole()
-                chain.journal_is_whole()
+                found = chain.journal_is_whole()
+                assert there <= found
+                results(len(there))
+                there = found
     done = chain.run(0, begun=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert kills == KILLS
-    chain.journal_is_whole()
+    assert there <= chain.journal_is_whole()
     chain.checkpoints_are_whole()
     with faults.tried("all of these together: the results are those of an undisturbed run") as results:
         assert chain.result() == expected

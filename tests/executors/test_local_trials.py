@@ -297,7 +297,7 @@ def test_a_huge_config(one: One) -> None:
 
 
 def test_a_config_beyond_all_bounds_is_that_trials_error(one: One, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunesmith.executors.local.LIMIT", 2000)
+    monkeypatch.setattr("tunesmith.executors.talk.LIMIT", 2000)
     ended = one.run("huge_config", data=b"x" * 2000)
     assert ended.outcome == "user_error"
     assert "with_parameters" in ended.error["message"]

@@ -34,8 +34,9 @@ def test_golden_bytes() -> None:
 
 def test_kinds_have_their_numbers_for_good() -> None:
     assert {kind.name: int(kind) for kind in Kind} == {
-        "LAUNCH": 1, "ANSWER": 2, "SAVE": 3, "EXIT": 4, "REPORT": 16, "SAVED": 17, "ENDED": 18, "UNSAVED": 19, "TRAINABLE": 32,
-        "PRELOAD": 33, "FORK": 34, "FORKED": 48, "UNFORKED": 49, "EXITED": 50, "SPOILED": 51, "IMPORTING": 52,
+        "LAUNCH": 1, "ANSWER": 2, "SAVE": 3, "EXIT": 4, "SIGNAL": 5, "TAKEN": 6, "REPORT": 16, "SAVED": 17, "ENDED": 18, "UNSAVED": 19,
+        "HELLO": 20, "PART": 21, "LOG": 22, "WANT": 23, "FILE": 24, "TRAINABLE": 32, "PRELOAD": 33, "FORK": 34, "FORKED": 48,
+        "UNFORKED": 49, "EXITED": 50, "SPOILED": 51, "IMPORTING": 52,
     }  # fmt: skip
 
 

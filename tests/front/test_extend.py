@@ -137,12 +137,17 @@ class Bounded(Scheduler):
     """Stops at ``max_t``; and losers (odd numbers) after the first step."""
 
     changeable: ClassVar[tuple[str, ...]] = ("max_t",)
+    last: ClassVar[Bounded]
 
     def __init__(self, max_t: int | None = 2) -> None:
         super().__init__()
         self.max_t = max_t
         self.shown: list[tuple[int, int]] = []
         self.again: list[int] = []
+        Bounded.last = self
+
+    def __deepcopy__(self, memo: Any) -> Bounded:
+        return Bounded(self.max_t)  # as new: a run has one of its own
 
     def on_result(self, trial: Any, result: Any) -> Any:
         self.shown = [*self.shown, (trial.number, trial.iteration)]
@@ -159,8 +164,8 @@ class Bounded(Scheduler):
 def test_the_scheduler_raises_its_own_bound(go: Go, tmp_path: Path) -> None:
     arguments = {"name": "x", "config": {"most": 9}, "num_samples": 3}
     assert iterations(go(forever, scheduler=Bounded(), **arguments)) == [2, 1, 2]
-    scheduler = Bounded(4)
-    assert iterations(go(forever, scheduler=scheduler, resume=True, **arguments)) == [4, 1, 4]
+    assert iterations(go(forever, scheduler=Bounded(4), resume=True, **arguments)) == [4, 1, 4]
+    scheduler = Bounded.last
     assert scheduler.again == [0, 2]
     assert scheduler.shown == [(0, 1), (0, 2), (1, 1), (2, 1), (2, 2), (0, 3), (0, 4), (2, 3), (2, 4)], "repeats are not shown again"
     assert reopened(tmp_path) == [(0, "bound"), (2, "bound")]

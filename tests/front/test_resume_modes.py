@@ -46,7 +46,7 @@ def test_every_form(given: Any, plan: ResumePlan | None) -> None:
     ("given", "message"),
     [
         ("prompt", "resume='prompt' asks a person at a terminal"),
-        ("REMOTE", "resume='REMOTE' would fetch the experiment from remote storage"),
+        ("REMOTE", "resume='REMOTE' needs a storage_path that is a URL"),
         ("AUTO+ERORED", r"is not known\. Did you mean 'AUTO\+ERRORED'\? It can be True or 'LOCAL'"),
         ("ERRORED", "is not known"),
         ("AUTO+ERRORED+RESTART_ERRORED", "is not known"),

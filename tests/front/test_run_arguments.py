@@ -199,7 +199,7 @@ def test_the_executor_may_come_from_the_environment(spec: Run, monkeypatch: pyte
     monkeypatch.setenv("TUNESMITH_EXECUTOR", "Inline")
     assert isinstance(spec().executor, InlineExecutor)
     monkeypatch.setenv("TUNESMITH_EXECUTOR", "moon")
-    with pytest.raises(SpecError, match=r"executor='moon' is not known\. Known names: inline, local\."):
+    with pytest.raises(SpecError, match=r"executor='moon' is not known\. Known names: inline, local, ray\."):
         spec()
 
 
@@ -324,7 +324,10 @@ class NoSearcher:
         ({"reuse_actors": "yes"}, "reuse_actors must be True or False"),
         ({"raise_on_failed_trial": "no"}, "raise_on_failed_trial must be True or False"),
         ({"name": "../up"}, "leads out of the storage path"),
-        ({"storage_path": "s3://bucket"}, "remote storage is not supported yet"),
+        ({"storage_path": "s3://bucket?endpoint_override=x"}, "settings in a URL are not supported"),
+        ({"storage_path": "nowhere://bucket/x"}, "there is no such storage .*nowhere"),
+        ({"storage_filesystem": "s3"}, "storage_filesystem must be a file system"),
+        ({"resume": "REMOTE", "name": "x"}, "resume='REMOTE' needs a storage_path that is a URL"),
         ({"local_dir": "elsewhere"}, "two names of one argument"),
         ({"resume": "PROMPT"}, "resume='PROMPT' asks a person"),
         ({"resume": True}, "resume=True needs name="),

@@ -102,7 +102,7 @@ def test_where_experiments_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (("a", "b"), "storage_path='a' and local_dir='b' are two names of one argument"),
         ((3, None), "must be a directory"),
         ((None, ""), "must be a directory"),
-        (("s3://bucket/x", None), "remote storage is not supported yet"),
+        (("s3://bucket/x", None), "is a URL, and a local directory is needed here"),
     ],
 )
 def test_bad_storage_paths(given: tuple[object, object], message: str) -> None:

@@ -34,7 +34,7 @@ def test_did_you_mean() -> None:
 
 def test_arguments_of_old_releases_go_by_the_table() -> None:
     assert RunConfig(upload_dir=None) == RunConfig()  # type: ignore[call-arg]
-    with pytest.raises(SpecError, match=r"RunConfig\(\): argument 'upload_dir' is not supported yet; give a local directory"):
+    with pytest.raises(SpecError, match=r"RunConfig\(\): argument 'upload_dir' is not supported yet; give the URL as storage_path"):
         RunConfig(upload_dir="s3://results")  # type: ignore[call-arg]
 
 
@@ -51,7 +51,10 @@ def test_arguments_of_old_releases_go_by_the_table() -> None:
         (lambda: CheckpointConfig(checkpoint_score_order="best"), "checkpoint_score_order must be 'max' or 'min'"),
         (lambda: CheckpointConfig(checkpoint_frequency=-1), "checkpoint_frequency must be a whole number >= 0"),
         (lambda: CheckpointConfig(checkpoint_at_end="yes"), "checkpoint_at_end must be"),  # type: ignore[arg-type]
-        (lambda: SyncConfig(sync_artifacts=True), "SyncConfig: sync_artifacts=True is not supported yet"),
+        (lambda: SyncConfig(sync_artifacts="yes"), "SyncConfig: sync_artifacts must be True or False"),  # type: ignore[arg-type]
+        (lambda: SyncConfig(sync_period=0), "SyncConfig: sync_period must be a number of seconds > 0"),
+        (lambda: SyncConfig(sync_timeout=60), "SyncConfig: sync_timeout=60 is not supported: storing is tried again"),
+        (lambda: SyncConfig(upload_dir="s3://x"), r"SyncConfig\(\): argument 'upload_dir' is not supported yet; give the URL"),
         (lambda: RunConfig(failure_config={"max_failures": 3}), "failure_config must be a FailureConfig, got dict"),  # type: ignore[arg-type]
         (lambda: RunConfig(sync_config="s3://x"), "sync_config must be a SyncConfig"),  # type: ignore[arg-type]
     ],

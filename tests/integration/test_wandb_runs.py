@@ -287,6 +287,8 @@ def test_the_order_of_bases() -> None:
         class Wrong(tune.Trainable, WandbTrainableMixin):
             pass
 
+    with pytest.raises(SpecError, match="wandb_mixin takes a function, got 3"):
+        wandb_mixin(3)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="wandb_mixin is for functions"):
         wandb_mixin(tune.Trainable)
 
@@ -317,10 +319,12 @@ def test_setup_in_the_function(go: Callable[..., tune.ExperimentAnalysis], runs:
         run.finish()
         tune.report(loss=config["n"])
 
-    analysis = go(train, config={"n": 1, "token": KEY})
+    analysis = go(train, config={"n": 1, "token": KEY, "bos_token": tune.choice(["<s>"])})
     (run,) = runs(tmp_path)
-    assert (run.id, run.group, run.config, run.of("loss")) == (analysis.trials[0].trial_id, "exp", {"n": 1}, [(1,)])
+    assert (run.id, run.group, run.of("loss")) == (analysis.trials[0].trial_id, "exp", [(1,)])
+    assert run.config == {"n": 1, "bos_token": "<s>"}, "what was drawn is no secret"
     assert leaks(tmp_path / "results" / "exp" / run.id / "wandb") == []
+    assert setup_wandb({"wandb": {"project": "p", "mode": "disabled", "api_key_file": "f"}}, api_key=KEY).disabled, "the argument counts"
     monkeypatch.setenv("RANK", "1")
     assert setup_wandb({}, project="p").disabled
     with pytest.raises(SpecError, match="setup_wandb: project is missing"):

@@ -307,6 +307,10 @@ def test_a_token_that_was_not_stored_is_asked_for(tmp_path: Path, uri: str, monk
 def test_bad_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match="tags must be a dict"):
         MLflowLoggerCallback(tags="team")  # type: ignore[arg-type]
+    wrong = {"save_artifact": "yes", "parent_run": "an id", "parent_run_id": 3, "experiment_name": 3, "tracking_uri": 3}
+    for name, value in wrong.items():
+        with pytest.raises(SpecError, match=f"MLflowLoggerCallback: {name} must be"):
+            MLflowLoggerCallback(**{name: value})
     with pytest.raises(SpecError, match="not both"):
         MLflowLoggerCallback(parent_run_id="7", parent_run=True)
     monkeypatch.setitem(sys.modules, "mlflow", None)

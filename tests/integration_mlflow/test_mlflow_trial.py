@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 import tunesmith as tune
 from tunesmith.errors import SpecError
 from tunesmith.integration.mlflow import MLflowLoggerCallback, mlflow_mixin, setup_mlflow
+from tunesmith.integration.wandb import wandb_mixin
+from tunesmith.trainable.base import TrainableSpec
 
 SECRET = "s3cr3t-0f-the-test"
 Go = Callable[..., tune.ExperimentAnalysis]
@@ -245,6 +248,62 @@ class TestOutsideARun:
             setup_mlflow({"mlflow": {"trackinguri": "x"}})
         with pytest.raises(SpecError, match="must be a dict of settings"):
             setup_mlflow({"mlflow": "x"})
+
+
+def test_what_was_drawn_is_no_secret(go: Go, uri: str, client: Any) -> None:
+    @mlflow_mixin
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=1.0)
+
+    space = {"token": tune.choice(["bos", "eos"]), "password": SECRET, "mlflow": {"tracking_uri": uri}}
+    (trial,) = go(train, config=space).trials
+    assert runs_of(client)[trial.trial_id].data.params == {"token": trial.config["token"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["function", "class"])
+def test_the_run_of_a_killed_trial_is_ended_by_the_driver(tmp_path: Path, uri: str, client: Any, kind: str) -> None:
+    def train(config: dict[str, Any]) -> None:
+        mlflow.log_metric("inner", 1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    class Train(tune.Trainable):
+        def step(self) -> dict[str, Any]:
+            train(self.config)
+            return {}
+
+    space = {"mlflow": {"tracking_uri": uri, "experiment_name": "killed"}}
+    trainable: Any = mlflow_mixin(train if kind == "function" else Train)
+    common = {"storage_path": tmp_path, "verbose": 0, "executor": "local", "raise_on_failed_trial": False}
+    tune.run(trainable, config=space, max_failures=1, **common)
+    (run,) = client.search_runs([client.get_experiment_by_name("killed").experiment_id])
+    assert (run.info.status, run.data.metrics) == ("FAILED", {"inner": 1.0})
+
+
+def test_wrong_settings_start_nothing(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss=1.0)
+
+    class Train(tune.Trainable):
+        def step(self) -> dict[str, Any]:
+            return {"loss": 1.0, "done": True}
+
+    for trainable in (mlflow_mixin(train), mlflow_mixin(Train), wandb_mixin(mlflow_mixin(train)), mlflow_mixin(wandb_mixin(train))):
+        space = {"wandb": {"project": "p", "mode": "disabled"}, "mlflow": {"trackinguri": "x"}}
+        with pytest.raises(SpecError, match="unknown key 'trackinguri'"):
+            tune.run(trainable, config=space, storage_path=tmp_path, verbose=0, executor="inline")
+    with pytest.raises(SpecError, match="wandb_mixin needs settings"):
+        tune.run(mlflow_mixin(wandb_mixin(train)), config={}, storage_path=tmp_path, verbose=0, executor="inline")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_bound_stays_bound() -> None:
+    def train(config: dict[str, Any], data: Any = None) -> None:
+        assert config
+        assert data
+
+    spec = TrainableSpec.of(mlflow_mixin(tune.with_resources(tune.with_parameters(train, data=[1]), {"cpu": 2})))
+    assert (spec.name, spec.resources, spec.parameters) == ("train", {"cpu": 2}, {"data": [1]})
 
 
 def test_what_can_be_decorated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -394,6 +394,29 @@ def test_who_ends_leaves_room() -> None:
     assert scheduler.on_result(scheduler.views[0], {})[0].data == {"resources": {"cpu": 3.0}}
 
 
+def test_nobody_gets_more_than_one_machine_has() -> None:
+    """Of 12 CPUs in all, 4 are the most that are in one place."""
+    for function in (DistributeResources(), DistributeResourcesToTopJob(metric="loss", mode="min")):
+        scheduler = begun(function, trials=1)
+        scheduler.on_capacity({"cpu": 12.0, "gpu": 1.0}, ({"cpu": 4.0, "gpu": 0.0}, {"cpu": 2.0, "gpu": 1.0}))
+        scheduler.views[0].metrics = {"loss": 1.0}
+        assert scheduler.on_result(scheduler.views[0], {})[0].data == {"resources": {"cpu": 4.0}}
+    scheduler = begun(DistributeResources(increase_by={"cpu": 1, "gpu": 1}), trials=1)
+    scheduler.on_capacity({"cpu": 12.0, "gpu": 1.0}, ({"cpu": 4.0, "gpu": 0.0}, {"cpu": 2.0, "gpu": 1.0}))
+    assert scheduler.on_result(scheduler.views[0], {})[0].data == {"resources": {"cpu": 2.0, "gpu": 1.0}}
+
+
+def test_a_function_that_asks_for_more_than_one_machine_has() -> None:
+    scheduler = begun(lambda *_: {"cpu": 6.0}, trials=1)
+    scheduler.on_capacity({"cpu": 12.0}, ({"cpu": 4.0},))
+    (notice,) = scheduler.on_result(scheduler.views[0], {})
+    assert notice.do == "continue"
+    assert notice.reason.endswith("asks for cpu 6, and no machine of the cluster has more than cpu 4")
+    assert scheduler.on_result(scheduler.views[0], {}) == []
+    scheduler.on_capacity({"cpu": 14.0}, ({"cpu": 6.0},))
+    assert scheduler.on_result(scheduler.views[0], {})[0].data == {"resources": {"cpu": 6.0}}
+
+
 def test_only_what_is_left_of_those_to_come() -> None:
     scheduler = ResourceChangingScheduler()
     scheduler.start(Settings(num_samples=4))

@@ -84,7 +84,7 @@ class AlikeReadings:
             ...     print(group)
             3f2a9_00000, 3f2a9_00001: the same loss in all of up to 3 reports, with different lr
         """
-        metric = metric if metric is not None else self._objectives.of_one("identical_curves")
+        metric = metric if metric is not None else self._objectives.of_one("identical_curves", "identical_curves(metric='loss')")
         curves = self._curves_of(metric)
         if metric not in curves.names:
             raise unranked(metric, curves, self._views)

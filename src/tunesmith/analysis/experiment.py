@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.analysis.alike import AlikeReadings, identical
 from tunesmith.analysis.drawing import Drawn
 from tunesmith.analysis.html import Shown
 from tunesmith.analysis.notices import Notices
-from tunesmith.analysis.objective import Objectives, best, refuse_filesystem
+from tunesmith.analysis.objective import Objectives, best
 from tunesmith.analysis.population import PopulationReadings
-from tunesmith.analysis.source import Source
+from tunesmith.analysis.source import Source, decided
 from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, step_of
 from tunesmith.analysis.tables import TableReadings
 from tunesmith.core.flat import ResultDict
@@ -31,13 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["ExperimentAnalysis", "open_experiment"]
 
 
-def open_experiment(path: str | os.PathLike[str]) -> ExperimentAnalysis:
+def open_experiment(path: str | os.PathLike[str], storage_filesystem: Any = None) -> ExperimentAnalysis:
     """Open an experiment for reading: one that runs, has ended, crashed, or was moved here. Nothing is started or unpickled.
 
-    A folder that Ray Tune wrote (``~/ray_results/<name>``) opens as well: its states, results, configurations and checkpoints.
+    A folder that Ray Tune wrote (``~/ray_results/<name>``) opens as well: its states, results, configurations and checkpoints. So does
+    an experiment that is stored remotely: its journal is copied at once, its checkpoints and files when they are asked for.
 
     Args:
-        path: the experiment's directory, or the ``experiment.db`` in it; Ray's directory, or an ``experiment_state-....json`` in it.
+        path: the experiment's directory, or the ``experiment.db`` in it; Ray's directory, or an ``experiment_state-....json`` in it; or
+            its URL.
+        storage_filesystem: of fsspec's or pyarrow's, in which ``path`` is a path.
 
     Raises:
         JournalError: there is no experiment; :class:`JournalCorrupt`: what is there cannot be read.
@@ -48,7 +52,7 @@ def open_experiment(path: str | os.PathLike[str]) -> ExperimentAnalysis:
         ...
         tunesmith.errors.JournalError: there is no experiment at ...
     """
-    return ExperimentAnalysis(path)
+    return ExperimentAnalysis(path, storage_filesystem=storage_filesystem)
 
 
 class ExperimentAnalysis(Shown, Drawn, TableReadings, AlikeReadings, PopulationReadings):
@@ -65,11 +69,12 @@ class ExperimentAnalysis(Shown, Drawn, TableReadings, AlikeReadings, PopulationR
             cannot hold are shown by their labels.
         experiment_path: the directory, where ``path_or_reader`` is an open journal without a ``path``.
         experiment_checkpoint_path: Ray's name of the first argument.
-        storage_filesystem: only None: experiments are read from local directories.
+        storage_filesystem: of fsspec's or pyarrow's, in which the path is one.
 
     Raises:
         JournalError: there is no experiment at that path.
-        SpecError: a mode that is neither "min" nor "max", lists of different lengths, no path or two, or a ``storage_filesystem``.
+        SpecError: a mode that is neither "min" nor "max", lists of different lengths, no path or two, or no such
+            storage.
 
     Example:
         >>> from tunesmith.core.events import Reported, Suggested
@@ -93,13 +98,14 @@ class ExperimentAnalysis(Shown, Drawn, TableReadings, AlikeReadings, PopulationR
         resolve: Callable[[dict[str, Any], Mapping[str, Any] | None], dict[str, Any]] | None = None,
         experiment_path: str | None = None,
         experiment_checkpoint_path: str | os.PathLike[str] | None = None,
-        storage_filesystem: None = None,
+        storage_filesystem: Any = None,
     ) -> None:
         given = path_or_reader if path_or_reader is not None else experiment_checkpoint_path
         if given is None or (path_or_reader is not None and experiment_checkpoint_path is not None):
             raise SpecError("ExperimentAnalysis needs one path: the experiment's directory, as in ExperimentAnalysis('results/digits').")
-        refuse_filesystem(storage_filesystem)
-        self._source = Source(given, experiment_path)
+        if not isinstance(given, (str, os.PathLike)) and not hasattr(given, "read"):
+            raise SpecError(f"ExperimentAnalysis needs a path or an open journal, got a {type(given).__name__}.")
+        self._source = Source(given, experiment_path, storage_filesystem)
         self._given = (default_metric, default_mode)
         Objectives.of(default_metric, default_mode, {})
         self._trials = trials
@@ -131,21 +137,26 @@ class ExperimentAnalysis(Shown, Drawn, TableReadings, AlikeReadings, PopulationR
             self._curves.clear()
         elif self._table is not None:
             with self._source.reader() as reader:
-                if self._pasts is not None:
-                    self._pasts.update(reader)
                 if self._pasts is not None and self._pasts.book is self._table.book:  # they were read in one pass, and go on so
-                    self._table.cursor = self._pasts.cursor
+                    self._table.cursor = self._pasts.update(reader).cursor
                 else:
                     self._table.update(reader)
+            with self._reader() as reader:
+                if self._pasts is not None and self._pasts.book is not self._table.book:
+                    self._pasts.update(reader)
                 for curves in self._curves.values():
                     curves.update(reader)
         self._frames = None
         return self
 
+    def _reader(self) -> AbstractContextManager[Reader]:
+        """The journal; once the trials were read, no further than these: more may have come since."""
+        return self._source.reader(None if self._table is None else self._table.cursor)
+
     def _curves_of(self, metric: str) -> Curves:
         curves = self._curves.get(metric)
         if curves is None:
-            with self._source.reader() as reader:
+            with self._reader() as reader:
                 curves = self._curves[metric] = Curves(metric).update(reader)
         return curves
 
@@ -238,8 +249,8 @@ class ExperimentAnalysis(Shown, Drawn, TableReadings, AlikeReadings, PopulationR
 
     def decisions(self) -> list[dict[str, Any]]:
         """Every recorded decision: dicts of ``at`` (seconds), ``trial`` (number), ``do``, ``reason`` and ``seq``, in order."""
-        with self._source.reader() as reader:
-            return Decisions().update(reader).entries
+        with self._reader() as reader:
+            return Decisions().fold(decided(reader)).entries
 
     # -- the best --------------------------------------------------------------------------------------------------------
 
@@ -362,7 +373,7 @@ class ExperimentAnalysis(Shown, Drawn, TableReadings, AlikeReadings, PopulationR
     @property
     def best_result(self) -> ResultDict:
         """The newest result of :attr:`best_trial` that has the metric."""
-        return self._best_step("best_result", None, None, "last", True).metrics
+        return self._best_step("get_best_step", None, None, "last", True).metrics
 
     @property
     def best_logdir(self) -> str:

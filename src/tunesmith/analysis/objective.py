@@ -13,7 +13,7 @@ from tunesmith.journal.rows import AUTO_KEYS
 from tunesmith.journal.scores import check_mode
 from tunesmith.journal.trials import TrialInfo
 
-__all__ = ["Objectives", "best", "refuse_filesystem", "unranked"]
+__all__ = ["Objectives", "best", "unranked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,11 @@ class Objectives:
         metric = self.metrics[0] if len(self.metrics) == 1 else None
         return metric, self.modes[0] if len(self.modes) == 1 else None
 
-    def of_one(self, call: str) -> str:
+    def of_one(self, call: str, example: str | None = None) -> str:
         """The one metric that is meant when none is named.
+
+        Args:
+            call: who asks; example: how to say it there, if not as metric and mode.
 
         Raises:
             SpecError: there is none, or there are several.
@@ -61,23 +64,30 @@ class Objectives:
         metric = self.default[0]
         if metric is None:
             several = f"; the run has several: {', '.join(self.metrics)}" if self.metrics else ""
+            how = example or (f"{call}(metric={self.metrics[0]!r})" if self._paired else f"{call}(metric='loss', mode='min')")
             raise SpecError(
-                f"{call}() needs a metric{several}. Say which, as in {call}(metric='loss', mode='min'), "
-                "or give the run (or the analysis) one metric and mode."
+                f"{call}() needs a metric{several}. Say which, as in {how}, or give the run (or the analysis) one metric and mode."
             )
         return metric
+
+    @property
+    def _paired(self) -> bool:
+        """Each metric has its mode."""
+        return bool(self.metrics) and len(self.modes) == len(self.metrics)
 
     def complete(self, call: str, metric: str | None, mode: str | None) -> tuple[str, str]:
         """Fill in what the caller of ``call`` left out.
 
         Raises:
-            SpecError: metric or mode is neither given nor known.
+            SpecError: metric or mode is neither given nor known, or this is not one metric's name.
         """
         if metric is None:
             metric = self.of_one(call)
+        if not isinstance(metric, str):
+            raise SpecError(f"{call}(): metric is the name of one metric, as in metric='loss', got {metric!r}.")
         if mode is not None:
             return metric, check_mode(mode)
-        if metric in self.metrics and len(self.modes) == len(self.metrics):
+        if metric in self.metrics and self._paired:
             return metric, self.modes[self.metrics.index(metric)]
         if not self.metrics and len(self.modes) == 1:
             return metric, self.modes[0]
@@ -85,16 +95,6 @@ class Objectives:
             f"{call}() knows no mode for metric {metric!r}. Say mode='min' if smaller is better (a loss, an error) "
             "or mode='max' if larger is better (an accuracy, a reward)."
         )
-
-
-def refuse_filesystem(storage_filesystem: object) -> None:
-    """What Ray reads through a ``pyarrow`` file system is a local directory here.
-
-    Raises:
-        SpecError: there is one.
-    """
-    if storage_filesystem is not None:
-        raise SpecError("storage_filesystem is not supported: experiments are read from local directories. Copy it here and give its path.")
 
 
 def best(curves: Curves, trials: Sequence[TrialInfo], mode: str, scope: str, finite: bool) -> Best:

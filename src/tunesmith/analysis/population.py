@@ -8,8 +8,9 @@ from tunesmith.journal.experiment import Experiment
 from tunesmith.journal.exploits import ExploitRecord, Exploits, plain_config
 
 if TYPE_CHECKING:
-    from tunesmith.analysis.source import Source
-    from tunesmith.journal.projections import Best
+    from contextlib import AbstractContextManager
+
+    from tunesmith.journal.projections import Best, Reader
     from tunesmith.journal.trials import TrialBook
 
 __all__ = ["PopulationReadings"]
@@ -19,11 +20,11 @@ class PopulationReadings:
     """Part of :class:`~tunesmith.analysis.ExperimentAnalysis`."""
 
     if TYPE_CHECKING:
-        _source: Source
 
         @property
         def _book(self) -> TrialBook: ...
 
+        def _reader(self) -> AbstractContextManager[Reader]: ...
         def _pick(self, call: str, metric: str | None, mode: str | None, scope: str, finite: bool) -> Best: ...
 
     def exploits(self) -> list[dict[str, Any]]:
@@ -34,7 +35,7 @@ class PopulationReadings:
             ``source_iteration`` and ``checkpoint`` (id) that it went on from, ``old_config`` (the source's), ``config`` (the new one),
             ``changes`` (path -> [before, now, what was done: "x1.2", "resample", "shift left" ...]) and ``reason``.
         """
-        with self._source.reader() as reader:
+        with self._reader() as reader:
             entries = Exploits().update(reader).entries
         return [_told(entry, self._book.experiment) for entry in entries]
 
@@ -60,7 +61,7 @@ class PopulationReadings:
             [(0, {'lr': 0.1})]
         """
         best = self._pick("best_schedule", metric, mode, scope, filter_nan_and_inf)
-        with self._source.reader() as reader:
+        with self._reader() as reader:
             past = Exploits(until=(best.trial, best.iteration)).update(reader).past
         return [(stretch.iteration, plain_config(stretch, self._book.experiment)) for stretch in past]
 

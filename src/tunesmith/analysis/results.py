@@ -11,7 +11,6 @@ from tunesmith.analysis.experiment import ExperimentAnalysis, open_experiment
 from tunesmith.analysis.frames import frame
 from tunesmith.analysis.html import Shown
 from tunesmith.analysis.notices import Notices
-from tunesmith.analysis.objective import refuse_filesystem
 from tunesmith.analysis.source import is_ray_experiment
 from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, history, step_of
 from tunesmith.core.flat import ResultDict
@@ -19,7 +18,7 @@ from tunesmith.errors import JournalError, MetricError, UserCodeError
 from tunesmith.hints import did_you_mean
 from tunesmith.journal.scores import check_mode
 from tunesmith.journal.trials import TrialInfo
-from tunesmith.places import JOURNAL
+from tunesmith.places import JOURNAL, is_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,19 +67,25 @@ class Result(Shown):
         return result
 
     @classmethod
-    def from_path(cls, path: str | os.PathLike[str], storage_filesystem: None = None) -> Result:
+    def from_path(cls, path: str | os.PathLike[str], storage_filesystem: Any = None) -> Result:
         """The result of the trial in directory ``path``, read from the journal (or Ray's files) of the experiment above it.
 
         Args:
-            path: of the trial's directory.
-            storage_filesystem: only None: experiments are read from local directories.
+            path: of the trial's directory, or its URL.
+            storage_filesystem: of fsspec's or pyarrow's, in which ``path`` is a path.
 
         Raises:
             JournalError: that directory belongs to no experiment.
-            SpecError: a ``storage_filesystem``.
+            SpecError: there is no such storage, or no such trial.
         """
-        refuse_filesystem(storage_filesystem)
+        if storage_filesystem is not None or is_url(path):
+            from tunesmith.storage.copies import open_copy
+
+            copy, trial = open_copy(path, storage_filesystem, above=True)
+            return cls(open_experiment(copy).get_trial(os.path.join(copy, trial)))
         directory = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        if os.path.isfile(os.path.join(directory, JOURNAL)):
+            raise JournalError(f"{directory} is an experiment, not the directory of a trial: open it with tune.open_experiment(path).")
         parent = os.path.dirname(directory)
         if os.path.isfile(os.path.join(directory, "params.json")) and is_ray_experiment(parent):
             return cls(open_experiment(parent).get_trial(directory))
@@ -127,7 +132,10 @@ class Result(Shown):
 
     @property
     def path(self) -> str:
-        """The trial's directory."""
+        """The trial's directory. Of an experiment that is stored remotely, what is there of it is fetched when this is asked for."""
+        from tunesmith.storage.copies import bring_trial
+
+        bring_trial(self.trial.experiment.path, self.trial.relative_logdir)
         return self.trial.path
 
     @property

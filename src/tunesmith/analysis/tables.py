@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tunesmith.analysis.frames import Frames, frame, frame_of
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from tunesmith.analysis.objective import Objectives
     from tunesmith.analysis.source import Source
-    from tunesmith.journal.projections import Curves
+    from tunesmith.journal.projections import Curves, Reader
     from tunesmith.journal.trials import TrialBook, TrialInfo
 
 __all__ = ["ByTrial", "TableReadings"]
@@ -74,6 +75,7 @@ class TableReadings:
         @property
         def best_result(self) -> ResultDict: ...
         def _curves_of(self, metric: str) -> Curves: ...
+        def _reader(self) -> AbstractContextManager[Reader]: ...
 
     def get_all_configs(self, prefix: bool = False) -> Mapping[str, dict[str, Any]]:
         """Trial directory -> configuration, found by ``trial_id`` as well; ``prefix``: flat, with ``config/`` before each key."""
@@ -141,7 +143,7 @@ class TableReadings:
     def _past(self) -> Pasts:
         """What all trials reported, read once."""
         if self._pasts is None:
-            with self._source.reader() as reader:
+            with self._reader() as reader:
                 if self._table is None:  # one pass for both
                     book = self._source.book(reader, self._resolve)
                     self._pasts = Pasts(book, whole=True).update(reader)

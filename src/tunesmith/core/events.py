@@ -237,6 +237,8 @@ class CapacityChanged:
         slots: attempts at once, None: no bound.
         out: indices of the cards that may not be leased for now; a later event that omits one gives it back.
         warm: paused attempts that may stay in memory at once; None: nothing new is known.
+        nodes: what an attempt can get at most, where that is less than the totals: one dict for each kind of machine that no other
+            exceeds. What they do not name is not bounded by them.
     """
 
     totals: dict[str, float]
@@ -244,6 +246,7 @@ class CapacityChanged:
     at: float = 0.0
     out: tuple[int, ...] = field(default=(), metadata={"added": True})
     warm: int | None = field(default=None, metadata={"added": True})
+    nodes: tuple[dict[str, float], ...] = field(default=(), metadata={"added": True})
 
 
 @dataclass(slots=True)

@@ -119,7 +119,7 @@ def capacity_changed(ctl: Controller, event: ev.CapacityChanged) -> Decisions:
     state.slots = event.slots
     state.room = state.room if event.warm is None else event.warm
     state.ready = True
-    ctl.scheduler.on_capacity(dict(event.totals))
+    ctl.scheduler.on_capacity(dict(event.totals), event.nodes)
     yield from shrunk(state)
     if not state.finished:
         waiting = [trial for trial in state.waiting() if unplaceable(ctl, trial)]

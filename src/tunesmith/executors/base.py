@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tunesmith.core.events import Event
 
-__all__ = ["CONTINUE", "PAUSE", "STOP", "Assignment", "Executor", "ExecutorCapabilities", "ExecutorSetup"]
+__all__ = ["CONTINUE", "PAUSE", "STOP", "Assignment", "Executor", "ExecutorCapabilities", "ExecutorSetup", "Need"]
 
 CONTINUE = "continue"
 PAUSE = "pause"
@@ -30,6 +30,7 @@ class ExecutorCapabilities:
         growing: capacity may grow later, so a request that does not fit now may wait.
         isolated: trials run in processes of their own, so that their output can be kept apart from the driver's.
         max_ram: an attempt whose processes hold more than ``Assignment.max_ram`` is ended.
+        places: what an attempt holds may lie on several machines: ``Assignment.bundles`` is looked at, and ``ExecutorSetup.demand`` asked.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ExecutorCapabilities:
     growing: bool = False
     isolated: bool = False
     max_ram: bool = False
+    places: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +61,9 @@ class Assignment:
         max_ram: bytes that all its processes may hold together, memory that they share with others counted by their share; one that
             holds more ends with outcome oom_ram, error type MemoryLimit. None: no limit.
         watch: note what is read of the configuration; see :mod:`tunesmith.trainable.watched`.
+        bundles: the parts of ``resources`` that must each lie on one machine, the first for the trial's own process; empty: it is one part.
+        strategy: how they lie to one another: PACK, SPREAD, STRICT_PACK or STRICT_SPREAD.
+        drawn: where in ``config`` values lie that are named like secrets, but were drawn: trackers in the trial may show them.
     """
 
     trial: int
@@ -77,6 +82,24 @@ class Assignment:
     seed: int = 0
     max_ram: int | None = None
     watch: bool = False
+    bundles: tuple[dict[str, float], ...] = ()
+    strategy: str = "PACK"
+    drawn: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Need:
+    """What further attempts would be launched if there were room for them: of executors whose capacity may grow.
+
+    Args:
+        resources, bundles, strategy: of each; as in :class:`Assignment`.
+        count: how many.
+    """
+
+    resources: dict[str, float]
+    bundles: tuple[dict[str, float], ...] = ()
+    strategy: str = "PACK"
+    count: int = 1
 
 
 @dataclass(slots=True)
@@ -95,6 +118,7 @@ class ExecutorSetup:
         min_free: with less than so many bytes free on the disk no checkpoint is saved; None: a bound that suits the disk; 0: none.
         keep_errors: ``error_of`` will be asked for; if not, no exception is kept (it holds on to all that was in use).
         warm: trials will be paused: say how many have room in memory (``CapacityChanged.warm``) as soon as it is known.
+        demand: says what would be launched now if there were room; None: nobody knows.
     """
 
     trainable: Any
@@ -107,6 +131,7 @@ class ExecutorSetup:
     min_free: int | None = None
     keep_errors: bool = False
     warm: bool = False
+    demand: Callable[[], Sequence[Need]] | None = None
 
 
 class Executor(Protocol):

@@ -1,6 +1,7 @@
-"""What runs in a worker: takes assignments from its socket, runs them, and reports over it.
+"""What runs in a worker: takes assignments from its line, runs them, and reports over it.
 
-A worker is forked from the template (:mod:`tunesmith.executors.template`), leads a process group of its own, and dies with the template.
+A local worker is forked from the template (:mod:`tunesmith.executors.template`), leads a process group of its own, and dies with the
+template; on a cluster it is an actor (:mod:`tunesmith.executors.ray_actor`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import io
 import os
 import pickle
 import resource
-import socket
 import sys
 import threading
 import traceback
@@ -22,20 +22,22 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from tunesmith.blame import describe, outcome_of
+from tunesmith.checkpoints.store import LocalStore
 from tunesmith.core.events import AttemptEnded, CheckpointSaved, Reported, SaveSkipped
 from tunesmith.errors import TrialStopped
 from tunesmith.executors.base import Assignment
+from tunesmith.executors.line import Closed, Line
 from tunesmith.executors.output import Output
 from tunesmith.executors.preload import loaded
 from tunesmith.executors.surroundings import Surroundings, environment, limit_threads
 from tunesmith.executors.unwinding import Unwinding
-from tunesmith.executors.wire import Frames, Kind, encode, report_of
+from tunesmith.executors.wire import Kind, encode, report_of
 from tunesmith.trainable.attempt import AttemptRunner
 from tunesmith.trainable.parcel import unpack
 from tunesmith.trainable.seeding import seed_all, seed_on_import
 from tunesmith.trainable.worker import GO_ON, Answer
 
-__all__ = ["Orders", "Worker"]
+__all__ = ["Orders", "Worker", "largest"]
 
 _GROWN = 64 << 20
 """A worker that has grown by more bytes than this is not used for another trial."""
@@ -65,47 +67,41 @@ class Orders:
     min_free: int | None
 
 
-class _Closed(BaseException):
-    """The driver has hung up. Not an ``Exception``: it must pass through the trial's code."""
-
-
 class Worker:
     """One worker process.
 
     Args:
-        connection: to the driver.
+        line: to the driver.
         trainable: gives the trainable, when it is first needed.
         orders: see there.
         number: of this worker, for its environment.
     """
 
-    def __init__(self, connection: socket.socket, trainable: Callable[[], Any], orders: Orders, number: int) -> None:
-        self._socket = connection
+    def __init__(self, line: Line, trainable: Callable[[], Any], orders: Orders, number: int) -> None:
+        self._line = line
         self._orders = orders
-        self._marks = {name: os.environ[name] for name in ("TUNESMITH_RUN", "TUNESMITH_TEMPLATE")}
+        self._marks = {name: os.environ[name] for name in ("TUNESMITH_RUN", "TUNESMITH_TEMPLATE") if name in os.environ}
         self._marks["TUNESMITH_WORKER"] = str(number)
         self._load = trainable
         self._runner: AttemptRunner | None = None
-        self._frames = Frames()
-        self._messages: list[tuple[Kind, tuple[Any, ...]]] = []
         self._current = (-1, -1)
         self._save = False
         self._output = Output(orders.log_to_file) if orders.log_to_file is not None else None
         self._surroundings: Surroundings | None = None
         self._threads = orders.threads
         self._modules = len(sys.modules)
-        self._size = _largest()
+        self._size = largest()
         self._unwinding = Unwinding()
         self._pid = os.getpid()
 
     def serve(self) -> None:
         """Run attempts until told to exit."""
         self._unwinding.install()
-        os.register_at_fork(after_in_child=self._socket.close)
+        os.register_at_fork(after_in_child=self._line.close)
         faulthandler.enable(2)
-        with contextlib.suppress(_Closed):
+        with contextlib.suppress(Closed):
             while True:
-                kind, fields = self._next()
+                kind, fields = self._line.next()
                 if kind is Kind.LAUNCH:
                     self._run(*fields)
                 elif kind is Kind.EXIT:
@@ -142,12 +138,12 @@ class Worker:
     def ask(self, event: Reported) -> Answer:
         """Send the report and wait for its answer."""
         self._unwinding.guard()
-        self._send(report_of(event))
+        self._line.send(report_of(event))
         self._unwinding.allow()
         while True:
-            kind, fields = self._next()
+            kind, fields = self._line.next()
             if kind is Kind.EXIT:
-                raise _Closed
+                raise Closed
             if fields[:2] != self._current:
                 continue
             if kind is Kind.SAVE:
@@ -166,7 +162,7 @@ class Worker:
         else:
             data = encode(Kind.UNSAVED, event.trial, event.attempt, event.iteration, event.reason)
         self._unwinding.guard()
-        self._send(data)
+        self._line.send(data)
         self._unwinding.allow()
 
     # -- one attempt -----------------------------------------------------------------------------------------------------
@@ -190,7 +186,7 @@ class Worker:
         self._leave(assignment)
         spent = "" if error is not None else before.differs(self._size)
         blob = _exception(error) if error is not None and self._orders.keep_errors else None
-        self._send(encode(Kind.ENDED, *self._current, ended.outcome, ended.error, blob, spent, self._imported()))
+        self._line.send(encode(Kind.ENDED, *self._current, ended.outcome, ended.error, blob, spent, self._imported()))
         self._current = (-1, -1)
         self._unwinding.end()
 
@@ -200,7 +196,7 @@ class Worker:
         error: BaseException | None = None
         try:
             self._unwinding.enter()
-            ended = runner.run(assignment, self)
+            ended = runner.run(assignment, self, self._store(assignment))
             self._unwinding.guard()
             error = runner.error
         except TrialStopped:
@@ -216,8 +212,7 @@ class Worker:
 
     def _prepare(self, assignment: Assignment, surroundings: tuple[Any, ...] | None, variables: dict[str, Any] | None) -> AttemptRunner:
         if surroundings is not None and variables is not None:
-            self._surroundings = Surroundings(*surroundings)
-            self._surroundings.apply({**variables, **self._marks})
+            self._surroundings = self._settle(Surroundings(*surroundings), {**variables, **self._marks})
             threads = int(variables.get("OMP_NUM_THREADS", self._threads))
             if threads != self._threads:
                 self._threads = threads
@@ -233,6 +228,15 @@ class Worker:
         seed_on_import(assignment.seed)
         return self._runner
 
+    def _settle(self, drivers: Surroundings, variables: dict[str, str | None]) -> Surroundings:
+        """Make the driver's surroundings this process's own; returns what they are now."""
+        drivers.apply(variables)
+        return drivers
+
+    def _store(self, _assignment: Assignment) -> LocalStore | None:
+        """For the attempt's checkpoints; None: one in the trial's directory."""
+        return None
+
     def _leave(self, assignment: Assignment) -> None:
         if self._output is not None:
             self._output.leave()
@@ -246,25 +250,6 @@ class Worker:
         # The newest are at the end. Looking at the others would copy their memory from the template, which takes milliseconds.
         newest = list(islice(reversed(sys.modules.items()), max(0, count)))
         return loaded(dict(reversed(newest)))
-
-    # -- the socket ------------------------------------------------------------------------------------------------------
-
-    def _send(self, data: bytes) -> None:
-        try:
-            self._socket.sendall(data)
-        except OSError:
-            raise _Closed from None
-
-    def _next(self) -> tuple[Kind, tuple[Any, ...]]:
-        while not self._messages:
-            try:
-                data = self._socket.recv(65536)
-            except OSError:
-                data = b""
-            if not data:
-                raise _Closed
-            self._messages = self._frames.feed(data)
-        return self._messages.pop(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +277,7 @@ class _Before:
             return "it has changed sys.path"
         if environment() != self.surroundings:
             return "it has changed the environment"
-        if _largest() - size > _GROWN:
+        if largest() - size > _GROWN:
             return "it has grown"
         return ""
 
@@ -334,7 +319,7 @@ def _has_children() -> bool:
     return True
 
 
-def _largest() -> int:
+def largest() -> int:
     """The most memory that this process has had so far (resident), bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from tunesmith.core.events import AttemptEnded
 from tunesmith.executors.alarms import Alarms
 from tunesmith.executors.base import ExecutorSetup
 from tunesmith.executors.deaths import Autopsy
 from tunesmith.executors.memory import Memory, RamWatch, excess
-from tunesmith.executors.nursery import Nursery
 from tunesmith.executors.process import Process
 from tunesmith.executors.process_table import ProcessTable
 from tunesmith.executors.unwinding import DUMP
@@ -30,18 +30,29 @@ _FAR = 1.2
 """A trial that holds so many times what it may is not left the time to unwind."""
 
 
+class Keeper(Protocol):
+    """Who has the processes."""
+
+    @property
+    def processes(self) -> Mapping[int, Process]:
+        """By number."""
+
+    def hurry(self, process: Process, /) -> None:
+        """Nothing was heard of its end for very long."""
+
+
 class Endings:
     """Sees to it that processes end: those that were told to, and those that hold too much memory.
 
     Args:
-        nursery: knows the processes.
+        nursery: has the processes.
         alarms: rung by the loop.
         setup: with the grace, and whether trials have logs.
         autopsy: knows where these are.
         wake: makes the loop call :meth:`look`; called from another thread.
     """
 
-    def __init__(self, nursery: Nursery, alarms: Alarms, setup: ExecutorSetup, autopsy: Autopsy, wake: Callable[[], None]) -> None:
+    def __init__(self, nursery: Keeper, alarms: Alarms, setup: ExecutorSetup, autopsy: Autopsy, wake: Callable[[], None]) -> None:
         self._nursery, self._alarms, self._autopsy = nursery, alarms, autopsy
         self._grace_s = setup.grace_s
         self._ram = RamWatch(Memory().read, time.monotonic, wake)

@@ -59,12 +59,13 @@ def _guard(template: int, control: int) -> NoReturn:
         os._exit(0)
 
 
-def kill_marked(template: str, patience_s: float = 2.0) -> bool:
+def kill_marked(template: str, patience_s: float = 2.0, variable: str = TEMPLATE) -> bool:
     """Kill every process (but this one) that comes from a template, until there are none: a killed one may just have started another.
 
     Args:
-        template: the value of :data:`TEMPLATE` in their environment.
+        template: the value of ``variable`` in their environment.
         patience_s: ends the waiting for some that do not die, seconds (the kernel holds those that wait for a device).
+        variable: another mark than a template's.
 
     Returns:
         Whether none is left.
@@ -73,7 +74,7 @@ def kill_marked(template: str, patience_s: float = 2.0) -> bool:
         >>> kill_marked("no such template")
         True
     """
-    mark = f"{TEMPLATE}={template}".encode()
+    mark = f"{variable}={template}".encode()
     deadline = time.monotonic() + patience_s
     looks = 0
     while looks < 2:  # one look may pass by a process that moves from parent to child

@@ -16,6 +16,7 @@ from tunesmith.errors import ExecutorError
 from tunesmith.executors.guardian import TEMPLATE, kill_marked
 from tunesmith.executors.surroundings import hold_standard_descriptors, imported_by_multiprocessing
 from tunesmith.executors.unwinding import UNWIND
+from tunesmith.executors.usual import usual_executor
 
 __all__ = ["RUN", "Interpreter", "ahead"]
 
@@ -117,7 +118,7 @@ def ahead(executor: Any) -> Iterator[None]:
     Args:
         executor: as given to ``run()``. Nothing is started for one that is not "local" by its name or by default.
     """
-    name = os.environ.get("TUNESMITH_EXECUTOR") or "local" if executor is None else executor
+    name = usual_executor()[0] if executor is None else executor
     interpreter = None
     if name == "local" and sys.platform.startswith("linux") and not imported_by_multiprocessing():
         hold_standard_descriptors()

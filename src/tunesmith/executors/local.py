@@ -14,9 +14,7 @@ import socket
 import time
 from typing import Any
 
-from tunesmith.blame import describe
 from tunesmith.core.events import AttemptEnded, AttemptStarted, CapacityChanged, Event
-from tunesmith.errors import UserCodeError
 from tunesmith.executors.alarms import Alarms
 from tunesmith.executors.base import CONTINUE, PAUSE, Assignment, ExecutorCapabilities, ExecutorSetup
 from tunesmith.executors.child import Orders
@@ -31,11 +29,11 @@ from tunesmith.executors.nursery import Nursery
 from tunesmith.executors.nvml import Nvml
 from tunesmith.executors.process import Process
 from tunesmith.executors.surroundings import Present, hold_standard_descriptors, refuse_elsewhere, thread_variables
+from tunesmith.executors.talk import Talk
 from tunesmith.executors.tenants import Tenants
 from tunesmith.executors.warmth import WarmRoom
-from tunesmith.executors.wire import LIMIT, Kind, ended, reported, saved, unsaved
-from tunesmith.trainable.class_api import can_save
-from tunesmith.trainable.parcel import pack_config, pack_trainable
+from tunesmith.executors.wire import Kind
+from tunesmith.trainable.parcel import pack_trainable
 
 __all__ = ["LocalExecutor"]
 
@@ -108,22 +106,15 @@ class LocalExecutor:
             heard=self._heard, born=self._born, gone=self._gone, begun=self._spare, first=interpreter,
         )  # fmt: skip
         self._endings = Endings(self._nursery, self._alarms, setup, self._autopsy, self.wake)
+        self._talk = Talk(setup.trainable, self._endings, self._errors, self._autopsy)
         self._room = WarmRoom(self.wake) if setup.warm else None
         return totals
 
     def launch(self, assignment: Assignment) -> None:
         """Give it to a worker that is free and clean, or have a new one forked."""
-        try:
-            config = pack_config(assignment.config)
-            if len(config) > LIMIT // 2:
-                raise UserCodeError(
-                    f"the configuration of trial {assignment.trial_id} has {len(config):,} bytes when pickled, more than {LIMIT // 2:,}. "
-                    f"Hand large data to all trials once: tune.with_parameters(train, data=data)."
-                )
-        except Exception as error:
-            event = AttemptEnded(assignment.trial, assignment.attempt, "user_error", describe(error))
-            self._errors.heard(event, error)
-            self._ready.append(event)
+        config = self._talk.packed(assignment)
+        if isinstance(config, AttemptEnded):
+            self._ready.append(config)
             return
         process = self._reusable(assignment)
         if process is None and self._dismiss_holders(assignment):
@@ -152,18 +143,7 @@ class LocalExecutor:
             if process is None and action != CONTINUE:
                 self._withdraw(trial, attempt, "stopped")
             return
-        asked = process.asked
-        process.asked = False
-        process.send(Kind.ANSWER, trial, attempt, action, mode, save)
-        if action == CONTINUE:
-            return
-        assert self._setup is not None
-        spec = self._setup.trainable
-        process.save_due = (save or mode == "cold") and spec.kind == "class" and can_save(spec.target) and not (asked and process.kept)
-        if not asked:
-            process.told_to_end = True
-        elif not process.save_due:
-            self._endings.unwinding(process)
+        self._talk.answer(process, trial, attempt, action, mode, save)
 
     def save(self, trial: int, attempt: int) -> None:
         """A class saves itself when the report at which it is (or the next) is answered."""
@@ -294,24 +274,13 @@ class LocalExecutor:
             return  # it is quicker than the template's word that it was born, which comes first in its story
         messages, process.unread = process.unread, []
         for kind, fields in messages:
-            if kind is Kind.REPORT:
-                event = reported(fields)
-                if self._room is not None and not self._room.done:
-                    self._room.look(event.trial, process.pid)
-                    self._tell_room()  # before it is decided whether it is to be held
-                self._ready.append(event)
-                process.asked, process.kept = not process.told_to_end, event.checkpoint is not None
-                process.save_due = process.save_due and not process.kept
-                if process.told_to_end and not process.save_due:
-                    self._endings.unwinding(process)
-                process.told_to_end = False
-            elif kind is Kind.SAVED or kind is Kind.UNSAVED:
-                self._ready.append(saved(fields) if kind is Kind.SAVED else unsaved(fields))
-                if process.save_due and not process.told_to_end:  # else it is on its way to the report at which it hears of it
-                    process.save_due = False
-                    self._endings.unwinding(process)
-            elif kind is Kind.ENDED:
+            if kind is Kind.ENDED:
                 self._ended(process, fields)
+                continue
+            if kind is Kind.REPORT and self._room is not None and not self._room.done:
+                self._room.look(fields[0], process.pid)
+                self._tell_room()  # before it is decided whether it is to be held
+            self._ready.append(self._talk.heard(process, kind, fields))
 
     def _tell_room(self) -> None:
         if self._room is not None and (warm := self._room.news()) is not None:
@@ -320,13 +289,7 @@ class LocalExecutor:
 
     def _ended(self, process: Process, fields: tuple[Any, ...]) -> None:
         assert self._setup is not None
-        event = ended(fields)
-        blob, spent, imported = fields[4:]
-        error = self._autopsy.exception(blob)
-        if error is not None and event.error and event.error["traceback"]:
-            error.add_note(f"In the trial's process:\n{event.error['traceback']}")
-        self._endings.judge(process, event)
-        self._errors.heard(event, error)
+        event, spent, imported = self._talk.ended(process, fields)
         assert self._nursery is not None
         if self._nursery.learn(imported) and self._ahead is not None:
             self._ahead.dismiss()  # the next one has them

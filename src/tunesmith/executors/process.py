@@ -18,6 +18,9 @@ from tunesmith.executors.wire import Frames, Kind, encode
 
 __all__ = ["Process"]
 
+_CHUNK = 1 << 16
+"""Bytes read at once. For more the allocator may map fresh pages at each call, which takes longer than all else about a message."""
+
 _without_config = attrgetter(*(field.name for field in fields(Assignment) if field.name != "config"))
 
 
@@ -136,7 +139,7 @@ class Process:
         messages: list[tuple[Kind, tuple[Any, ...]]] = []
         while self._open:
             try:
-                data = self._socket.recv(1 << 18)
+                data = self._socket.recv(_CHUNK)
             except BlockingIOError:
                 break
             except OSError:
@@ -149,7 +152,7 @@ class Process:
             except ExecutorError:
                 self.close(self._selector)
                 self.signal(9)
-            if len(data) < 1 << 18:
+            if len(data) < _CHUNK:
                 break
         return messages
 

@@ -39,14 +39,13 @@ def apply_settings(settings: ScriptSettings) -> None:
         for stream, threshold, formatter in handlers:
             handler = logging.StreamHandler(getattr(sys, stream))
             handler.setLevel(threshold)
-            handler.setFormatter(_loaded(formatter))
+            handler.setFormatter(_Later(formatter) if formatter is not None else None)
             logger.addHandler(handler)
     for blob in reversed(filters):
-        action, message, category, module, line = _loaded(blob) or (None,) * 5
-        if category is not None:
-            entry = (action, message, category, module, line)
-            if entry not in warnings.filters:
-                warnings.filters.insert(0, entry)  # type: ignore[attr-defined]
+        action, message, (home, name), module, line = pickle.loads(blob)
+        entry = (action, message, _category(home, name), module, line)
+        if entry not in warnings.filters:
+            warnings.filters.insert(0, entry)  # type: ignore[attr-defined]
     warnings._filters_mutated()  # type: ignore[attr-defined]
 
 
@@ -55,13 +54,31 @@ def _handler(handler: logging.Handler) -> tuple[str, int, bytes | None] | None:
         return None
     for name in ("stdout", "stderr"):
         if handler.stream is not None and handler.stream in (getattr(sys, name), getattr(sys, f"__{name}__")):
-            return name, handler.level, _dumped(handler.formatter)
+            return name, handler.level, _dumped(handler.formatter) if handler.formatter is not None else None
     return None
 
 
 def _filters() -> list[bytes]:
     """In their order. "error" stays behind: importing a library must not fail in a trial because it is slow to get there."""
-    return [blob for entry in warnings.filters if entry[0] != "error" and (blob := _dumped(entry)) is not None]
+    found = []
+    category: Any
+    for action, message, category, module, line in warnings.filters:
+        if action != "error":
+            blob = _dumped((action, message, (category.__module__, category.__qualname__), module, line))
+            found += [blob] if blob is not None else []
+    return found
+
+
+class _ByName(type):
+    """Of categories that are known by their names only: a filter that torch has set should not import torch in every trial."""
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return any((one.__module__, one.__qualname__) == (cls.__module__, cls.__qualname__) for one in other.__mro__)
+
+
+def _category(home: str, name: str) -> type:
+    found = getattr(sys.modules.get(home), name, None)
+    return found if isinstance(found, type) else _ByName(name, (), {"__module__": home, "__qualname__": name})
 
 
 def _dumped(thing: object) -> bytes | None:
@@ -71,8 +88,18 @@ def _dumped(thing: object) -> bytes | None:
         return None
 
 
-def _loaded(blob: bytes | None) -> Any:
-    try:
-        return pickle.loads(blob) if blob is not None else None
-    except Exception:
-        return None
+class _Later(logging.Formatter):
+    """Rebuilt when it is first used: one of torch's should not import torch in every trial. The usual one if it can't be."""
+
+    def __init__(self, blob: bytes) -> None:
+        super().__init__()
+        self._blob = blob
+        self._real: Any = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self._real is None:
+            try:
+                self._real = pickle.loads(self._blob)
+            except Exception:
+                self._real = logging.Formatter()
+        return str(self._real.format(record))

@@ -69,10 +69,10 @@ class Surroundings:
                 wanted.pop(name, None)
             else:
                 wanted[name] = value
-        if dict(os.environ) != wanted:
-            for name in set(os.environ) - set(wanted):
-                del os.environ[name]
-            os.environ.update(wanted)
+        present = dict(os.environ)
+        for name in present.keys() - wanted.keys():
+            del os.environ[name]
+        os.environ.update({name: text for name, text in wanted.items() if present.get(name) != text})
 
 
 class Present:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from tunesmith.executors import preload
 from tunesmith.executors.child import Orders, Worker
+from tunesmith.executors.line import SocketLine
 from tunesmith.executors.script_settings import ScriptSettings, apply_settings
 from tunesmith.executors.unwinding import TO_ALL, UNWIND, unheard
 from tunesmith.executors.wire import Frames, Kind, encode
@@ -206,7 +207,7 @@ class Template:
             _forget_finalizers()
             assert self._parcel is not None and self._orders is not None, "the trainable comes before the first fork"
             data, buffers = self._parcel
-            worker = Worker(socket.socket(fileno=connection), lambda: unpack(data, buffers), self._orders, number)
+            worker = Worker(SocketLine(socket.socket(fileno=connection)), lambda: unpack(data, buffers), self._orders, number)
             apply_settings(settings)
             worker.serve()
             worker.finish()

@@ -6,6 +6,7 @@ driver is who acts: it gives trials time to report and to save. So a worker hear
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import _thread
 import faulthandler
 import os
@@ -92,7 +93,7 @@ class Unwinding:
 
     def _handle(self) -> None:
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            _signal.signal(number, handler)  # the one of ``signal`` looks for names of the numbers: ten times slower
         faulthandler.unregister(DUMP)  # else registering it again would leave a handler of the trial's own in its place
         faulthandler.register(DUMP, file=2, all_threads=True, chain=True)  # what it was before, is next: the end of the process
 

@@ -28,10 +28,12 @@ class Kind(IntEnum):
     """Kinds of messages, with their fields.
 
     Driver to worker: LAUNCH (see :mod:`tunesmith.executors.child`), ANSWER (trial, attempt, action, mode, save), SAVE (trial, attempt),
-    EXIT ().
+    EXIT (); on a cluster SIGNAL (number), which the driver cannot send itself, and answers to what is shipped: TAKEN (what, see
+    :mod:`tunesmith.executors.ray_freight`).
     Worker to driver: REPORT (trial, attempt, iteration, metrics, checkpoint, its size, named, extras as bytes or None), SAVED (trial,
     attempt, iteration, checkpoint, size), UNSAVED (trial, attempt, iteration, reason), ENDED (trial, attempt, outcome, error, exception
-    as bytes, reason why the worker can't be used again or "", modules imported).
+    as bytes, reason why the worker can't be used again or "", modules imported); on a cluster first HELLO (worker,
+    what is to be known of it), and what is shipped: PART (part), LOG (file name, bytes), WANT (number), FILE (path, offset, bytes).
     Driver to template: TRAINABLE (size of each part, orders, script, excluded packages, modules to import first) with a file,
     PRELOAD (module names), FORK (worker) with a socket.
     Template to driver: FORKED (worker, pid), UNFORKED (worker, why), EXITED (worker, wait status), SPOILED (module, why),
@@ -42,10 +44,17 @@ class Kind(IntEnum):
     ANSWER = 2
     SAVE = 3
     EXIT = 4
+    SIGNAL = 5
+    TAKEN = 6
     REPORT = 16
     SAVED = 17
     ENDED = 18
     UNSAVED = 19
+    HELLO = 20
+    PART = 21
+    LOG = 22
+    WANT = 23
+    FILE = 24
     TRAINABLE = 32
     PRELOAD = 33
     FORK = 34

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tunesmith import checks
 from tunesmith.errors import SpecError
 from tunesmith.integration.mlflow_runs import Options, TrialRuns
 from tunesmith.integration.mlflow_store import Login, require, without_password
@@ -77,6 +78,16 @@ class MLflowLoggerCallback(LoggerCallback):
         require(type(self).__name__)
         if tags is not None and not isinstance(tags, Mapping):
             raise SpecError(f"MLflowLoggerCallback: tags must be a dict, name -> value, got {tags!r}.")
+        owner = "MLflowLoggerCallback"
+        flags = {"save_artifact": save_artifact, "log_params_on_trial_end": log_params_on_trial_end, "parent_run": parent_run}
+        for name, flag in flags.items():
+            checks.flag(f"{owner}: {name}", flag)
+        if tracking_uri is not None and not isinstance(tracking_uri, str | os.PathLike):
+            raise SpecError(f"{owner}: tracking_uri must be a URI or a path, got {tracking_uri!r}.")
+        texts = {"registry_uri": registry_uri, "experiment_name": experiment_name, "parent_run_id": parent_run_id}
+        for name, text in {**texts, "tracking_token": tracking_token}.items():
+            if text is not None and not isinstance(text, str):
+                raise SpecError(f"{owner}: {name} must be a string, got a {type(text).__name__}.")
         if parent_run_id is not None and parent_run:
             raise SpecError("MLflowLoggerCallback: give parent_run_id (a run that is there) or parent_run=True (ours), not both.")
         self.tracking_uri = tracking_uri

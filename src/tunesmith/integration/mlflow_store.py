@@ -30,6 +30,7 @@ __all__ = [
     "require",
     "runs_with",
     "schedule_of",
+    "settings_block",
     "tag_value",
     "without_password",
 ]
@@ -40,6 +41,24 @@ _REFUSED = re.compile(r"[^/\w.\- ]" if os.name == "nt" else r"[^/\w.\- :]")
 _KEY, _TAG = 250, 5000
 _VALUE, _OLD_VALUE = 6000, 500
 _PER_BATCH = 100
+
+_SETTINGS = (
+    "tracking_uri", "registry_uri", "experiment_id", "experiment_name", "tracking_token", "artifact_location", "run_name",
+    "create_experiment_if_not_exists", "tags",
+)  # fmt: skip
+
+
+def settings_block(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings in the configuration."""
+    found = (config or {}).get("mlflow") or {}
+    if not isinstance(found, Mapping):
+        raise SpecError(f"config['mlflow'] must be a dict of settings ({', '.join(_SETTINGS)}), got a {type(found).__name__}.")
+    block = {"tracking_token" if key == "token" else str(key): value for key, value in found.items()}
+    unknown = [key for key in block if key not in _SETTINGS]
+    if unknown:
+        known = ", ".join(_SETTINGS)
+        raise SpecError(f"config['mlflow'] has an unknown key {unknown[0]!r}; it takes {known}, and token for tracking_token.")
+    return block
 
 
 def require(owner: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from tunesmith.errors import Infeasible, SpecError, TrialStopped
+from tunesmith.integration.mlflow_ends import InsideRuns
 from tunesmith.integration.mlflow_store import (
     Login,
     Names,
@@ -23,9 +24,11 @@ from tunesmith.integration.mlflow_store import (
     require,
     runs_with,
     schedule_of,
+    settings_block,
     tag_value,
 )
 from tunesmith.trainable import session as session_module
+from tunesmith.trainable.base import Bound
 from tunesmith.trainable.class_api import Trainable
 
 if TYPE_CHECKING:
@@ -36,10 +39,6 @@ __all__ = ["mlflow_mixin", "setup_mlflow"]
 _log = logging.getLogger("tunesmith")
 T = TypeVar("T", bound=Callable[..., Any])
 
-_KEYS = (
-    "tracking_uri", "registry_uri", "experiment_id", "experiment_name", "tracking_token", "artifact_location", "run_name",
-    "create_experiment_if_not_exists", "tags",
-)  # fmt: skip
 _begun: WeakKeyDictionary[Session, Any] = WeakKeyDictionary()  # attempts that have their run -> the mlflow module
 
 
@@ -93,7 +92,7 @@ def setup_mlflow(
     }  # fmt: skip
     if rank_zero_only and os.environ.get("RANK", "0") != "0":
         return _Nothing()
-    return _begin(config, {**_block(config), **{key: value for key, value in given.items() if value is not None}}, "setup_mlflow()")
+    return _begin(config, {**settings_block(config), **{key: value for key, value in given.items() if value is not None}}, "setup_mlflow()")
 
 
 def mlflow_mixin(trainable: T) -> T:
@@ -103,7 +102,7 @@ def mlflow_mixin(trainable: T) -> T:
     experiment that is not there is made. The run begins before the function (the class's ``setup``) and ends with the trial.
 
     Raises:
-        SpecError: MLflow is not installed, or this is neither a function nor a Trainable class.
+        SpecError: MLflow is not installed, or this is neither a function nor a Trainable class. A run with a wrong block is not begun.
 
     Example:
         >>> @mlflow_mixin
@@ -120,6 +119,8 @@ def mlflow_mixin(trainable: T) -> T:
         return trainable
     if not callable(trainable):
         raise SpecError(f"mlflow_mixin takes a function or a Trainable class, got {trainable!r}.")
+    if isinstance(trainable, Bound):
+        return type(trainable)(mlflow_mixin(trainable.target), trainable.parameters, trainable.resources)
 
     @functools.wraps(trainable)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -130,7 +131,16 @@ def mlflow_mixin(trainable: T) -> T:
             result = trainable(*args, **kwargs)
             return list(result) if isinstance(result, Generator) else result
 
+    run.__check_config__ = functools.partial(_judged, judge=getattr(trainable, "__check_config__", None))  # type: ignore[attr-defined]
+    run.__callbacks__ = (InsideRuns,)  # type: ignore[attr-defined]
     return run  # type: ignore[return-value]
+
+
+def _judged(config: Mapping[str, Any], judge: Callable[[Mapping[str, Any]], None] | None) -> None:
+    """Whether a config will do, also for what another integration has made of the trainable. Raises SpecError."""
+    settings_block(config)
+    if judge is not None:
+        judge(config)
 
 
 def _mix(cls: Any) -> None:
@@ -154,25 +164,15 @@ def _mix(cls: Any) -> None:
             self._tune_mlflow.end_run()
 
     cls.__init__, cls.stop = begin, end
+    cls.__callbacks__ = (InsideRuns,)
+    cls.__check_config__ = staticmethod(functools.partial(_judged, judge=getattr(cls, "__check_config__", None)))
     if reset is not Trainable.reset_config:
         cls.reset_config = begin_again
 
 
 def _begin_mixin(config: Any) -> Any:
-    block = _block(config)
+    block = settings_block(config)
     return _begin(config, {"create_experiment_if_not_exists": True, **block}, "mlflow_mixin")
-
-
-def _block(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The settings in the configuration."""
-    found = (config or {}).get("mlflow") or {}
-    if not isinstance(found, Mapping):
-        raise SpecError(f"config['mlflow'] must be a dict of settings ({', '.join(_KEYS)}), got a {type(found).__name__}.")
-    block = {"tracking_token" if key == "token" else str(key): value for key, value in found.items()}
-    unknown = [key for key in block if key not in _KEYS]
-    if unknown:
-        raise SpecError(f"config['mlflow'] has an unknown key {unknown[0]!r}; it takes {', '.join(_KEYS)}, and token for tracking_token.")
-    return block
 
 
 def _begin(config: Mapping[str, Any] | None, settings: Mapping[str, Any], owner: str) -> Any:
@@ -231,7 +231,8 @@ def _run(client: Any, session: Session | None, settings: Mapping[str, Any]) -> s
 
 def _log_config(client: Any, run_id: str, config: Mapping[str, Any], session: Session | None) -> None:
     data = client.get_run(run_id).data
-    fresh, changes = changed(data.params, params_of(config, Names(f"trial {run_id}")))
+    drawn = session.assignment.drawn if session is not None else ()
+    fresh, changes = changed(data.params, params_of(config, Names(f"trial {run_id}"), drawn))
     log_params(client, run_id, fresh)
     now = {key[7:]: value for key, value in data.tags.items() if key.startswith("config/")}
     if now or changes:

@@ -79,8 +79,9 @@ class WandbLoggerCallback(LoggerCallback):
         upload_checkpoints: bool = False,
         **init: Any,
     ) -> None:
-        given = {"api_key_file": api_key_file, "api_key": api_key, "excludes": excludes, "log_config": log_config}
-        self._settings = WandbSettings.of("WandbLoggerCallback", {"project": project, "group": group, **given, **init}).check()
+        given: dict[str, Any] = {"api_key_file": api_key_file, "api_key": api_key, "excludes": excludes, "log_config": log_config}
+        given |= {"project": project, "group": group, **init}
+        self._settings = WandbSettings.of("WandbLoggerCallback", given, ["upload_checkpoints"]).check()
         self._uploads = checks.flag("WandbLoggerCallback: upload_checkpoints", upload_checkpoints)
         self._runs: dict[int, _Run] = {}
         self._pool: ThreadPoolExecutor | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import netrc
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ BLOCK = "wandb"
 """Key of the block in a config."""
 
 _OWN = ("api_key", "api_key_file", "excludes", "log_config")
+_MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")
 _LOCAL = ("offline", "dryrun", "disabled")
 _PROJECT, _GROUP = ("WANDB_PROJECT_NAME", "WANDB_PROJECT"), ("WANDB_GROUP_NAME", "WANDB_RUN_GROUP")
 _CREDENTIALS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
@@ -69,16 +70,19 @@ class WandbSettings:
     log_config: bool = False
 
     @classmethod
-    def of(cls, where: str, given: Mapping[str, Any]) -> WandbSettings:
-        """Check the names and kinds of what was given.
+    def of(cls, where: str, given: Mapping[str, Any], also: Collection[str] = ()) -> WandbSettings:
+        """Check the names and kinds of what was given; ``also``: names that the caller takes itself, for messages.
 
         Raises:
             SpecError: wandb is not installed, a name is unknown, a value is of the wrong kind, or there are two keys.
         """
         init = dict(given)
         own = {name: init.pop(name, None) for name in _OWN}
-        refuse_unknown(where, init, {*inspect.signature(client(where).init).parameters, *_OWN})
-        init["settings"] = settings = _as_dict(init.get("settings"))
+        refuse_unknown(where, init, {*inspect.signature(client(where).init).parameters, *_OWN, *also})
+        init["settings"] = settings = _as_dict(where, init.get("settings"))
+        for mode in (init.get("mode"), settings.get("mode")):
+            if mode is not None and mode not in _MODES:
+                raise SpecError(f"{where}: mode must be {', '.join(map(repr, _MODES[:-1]))} or {_MODES[-1]!r}, got {mode!r}.")
         among = settings.pop("api_key", None)  # always taken out: settings are stored
         key, file = own["api_key"] or among, own["api_key_file"]
         if key and file:
@@ -87,8 +91,8 @@ class WandbSettings:
             raise SpecError(f"{where}: api_key must be a string, got a {type(key).__name__}.")
         if file is not None and not isinstance(file, str | os.PathLike):
             raise SpecError(f"{where}: api_key_file must be a path, got {file!r}.")
-        excludes = own["excludes"] or ()
-        if isinstance(excludes, str) or not all(isinstance(name, str) for name in excludes):
+        excludes = () if own["excludes"] is None else own["excludes"]
+        if isinstance(excludes, str) or not isinstance(excludes, Iterable) or not all(isinstance(name, str) for name in excludes):
             raise SpecError(f"{where}: excludes must be a list of metric names, got {excludes!r}.")
         logs = own["log_config"] is not None and checks.flag(f"{where}: log_config", own["log_config"])
         return cls(where, init, key or None, None if file is None else os.fspath(file), tuple(excludes), logs)
@@ -209,10 +213,12 @@ def settings_in(config: Mapping[str, Any], who: str) -> WandbSettings:
     return WandbSettings.of(f"config[{BLOCK!r}]", block).check()
 
 
-def _as_dict(settings: Any) -> dict[str, Any]:
+def _as_dict(where: str, settings: Any) -> dict[str, Any]:
     """``wandb.Settings``, or a dict of them, as a dict of what was set."""
     if settings is None or isinstance(settings, Mapping):
         return dict(settings or {})
+    if not hasattr(settings, "model_fields_set"):
+        raise SpecError(f"{where}: settings must be a wandb.Settings or a dict, got {settings!r}.")
     return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 

@@ -35,7 +35,7 @@ def wandb_mixin(func: Callable[..., Any]) -> Any:
         func: ``f(config)`` in any of the forms that ``tune.run`` takes, also with parameters or resources bound to it.
 
     Raises:
-        SpecError: it is a class.
+        SpecError: it is a class, or nothing that can be called.
 
     Example::
 
@@ -49,6 +49,8 @@ def wandb_mixin(func: Callable[..., Any]) -> Any:
     """
     if isinstance(func, type):
         raise SpecError(f"wandb_mixin is for functions. Write class {func.__name__}(WandbTrainableMixin, tune.Trainable).")
+    if not callable(func):
+        raise SpecError(f"wandb_mixin takes a function, got {func!r}.")
     if isinstance(func, Bound):
         return type(func)(wandb_mixin(func.target), func.parameters, func.resources)
     name = getattr(func, "__name__", None) or getattr(getattr(func, "func", None), "__name__", None) or type(func).__name__
@@ -68,7 +70,7 @@ def wandb_mixin(func: Callable[..., Any]) -> Any:
                 return func(config, *args, **kwargs)
 
     wrapped.__name__ = name
-    wrapped.__check_config__ = functools.partial(_settings_in, who="wandb_mixin")  # type: ignore[attr-defined]
+    wrapped.__check_config__ = functools.partial(_judged, judge=getattr(func, "__check_config__", None))  # type: ignore[attr-defined]
     return wrapped
 
 
@@ -158,7 +160,10 @@ def setup_wandb(
     """
     shown = dict(config or {})
     given = {"api_key": api_key, "api_key_file": api_key_file, **init}
-    block = {**(block_of(shown) or {}), **{name: value for name, value in given.items() if value is not None}}
+    known = dict(block_of(shown) or {})
+    if api_key is not None or api_key_file is not None:  # in place of the block's, be that a key or a file
+        known = {name: value for name, value in known.items() if name not in ("api_key", "api_key_file")}
+    block = {**known, **{name: value for name, value in given.items() if value is not None}}
     if rank_zero_only and os.environ.get("RANK", "0") != "0":
         return client("setup_wandb").init(mode="disabled")
     session = session_module.current()
@@ -184,6 +189,13 @@ def _taken(config: MutableMapping[str, Any], who: str) -> WandbSettings:
     return settings
 
 
+def _judged(config: Mapping[str, Any], judge: Callable[[Mapping[str, Any]], None] | None) -> None:
+    """Whether a config will do, also for what another integration has made of the function. Raises SpecError."""
+    _settings_in(config, "wandb_mixin")
+    if judge is not None:
+        judge(config)
+
+
 def _settings_in(config: Mapping[str, Any], who: str) -> WandbSettings:
     return settings_in(config, who).in_trial()
 
@@ -194,13 +206,15 @@ def _begin(settings: WandbSettings, config: Mapping[str, Any], group: str | None
     if f"-{os.getpid()}-" not in os.environ.get("WANDB_SERVICE", ""):
         os.environ.pop("WANDB_SERVICE", None)  # the driver's: a trial that is killed should leave nothing behind in it
     named: dict[str, Any] = {"group": group}
+    drawn: tuple[str, ...] = ()
     session = session_module.current()
     if session is not None:
         trial = session.assignment
+        drawn = trial.drawn
         os.makedirs(trial.trial_dir, exist_ok=True)
         named = {"group": group, "dir": trial.trial_dir, "id": trial.trial_id, "name": trial.trial_name, "resume": "allow"}
     defaults = {**named, "reinit": "finish_previous", "allow_val_change": True}
-    return wandb.init(**settings.arguments(config_shown(config), defaults, {}))
+    return wandb.init(**settings.arguments(config_shown(config, drawn), defaults, {}))
 
 
 def _with_new_run(reset: Callable[..., Any]) -> Callable[..., Any]:

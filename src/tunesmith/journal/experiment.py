@@ -143,7 +143,11 @@ class Experiment:
         number, _, name = identity.rpartition("/")
         home = self.dirname(int(number)) if number.isdigit() and int(number) != owner else dirname
         path = os.path.join(self.path, home, name)
-        return Checkpoint(path) if os.path.isdir(path) else None
+        if os.path.isdir(path):
+            return Checkpoint(path)
+        from tunesmith.storage.copies import stored_checkpoint
+
+        return stored_checkpoint(self.path, os.path.join(home, name))
 
     def detached(self) -> Experiment:
         """The same without what cannot be pickled; one object however often it is asked for."""

@@ -13,14 +13,14 @@ from tunesmith.core.codec import REPORTED, loads
 from tunesmith.core.events import Reported
 from tunesmith.core.ports import Record
 from tunesmith.journal.reading import Page, record_of
+from tunesmith.journal.sums import SECONDS, Stretch, Sum
 from tunesmith.journal.trials import TrialBook, TrialInfo
 
-__all__ = ["Keysets", "Listener", "Stored", "fold_pages"]
+__all__ = ["Keysets", "Listener", "Stored", "fold_pages", "fold_sums"]
 
 Stored = tuple[Any, ...]
 """One row of a :data:`~tunesmith.journal.reading.Page`."""
 Keysets = Mapping[Any, tuple[str, ...]]
-_SECONDS = "time_this_iter_s"
 
 
 class Listener(Protocol):
@@ -52,6 +52,23 @@ def fold_pages(book: TrialBook, pages: Iterable[Page], cursor: int, listener: Li
             folding.page(rows, keysets)
             if rows:
                 cursor = rows[-1][0]
+        folding.finish(cursor)
+    return cursor
+
+
+def fold_sums(book: TrialBook, stretches: Iterable[Stretch], keysets: Keysets, cursor: int) -> int:
+    """The same for a long journal that nobody else listens to: most reports stay where they are.
+
+    What an attempt's reports took may differ from the sum of one after the other in its last digit.
+
+    Args:
+        stretches, keysets: see :meth:`~tunesmith.journal.reader.JournalReader.read_sums`.
+    """
+    folding = _Folding(book, None, True)
+    with _all_kept():
+        for stretch in stretches:
+            folding.stretch(stretch, keysets)
+            cursor += stretch.records
         folding.finish(cursor)
     return cursor
 
@@ -89,6 +106,31 @@ class _Folding:
                 self._other(row)
         if rows:
             self._at = next((row[4] for row in reversed(rows) if row[1]), self._at)
+
+    def stretch(self, stretch: Stretch, keysets: Keysets) -> None:
+        rows: list[Stored] = []
+        for part in stretch.parts:
+            if isinstance(part, Sum):
+                self.page(rows, keysets)
+                rows = []
+                self._absorb(part)
+            else:
+                rows.append(part)
+        self.page(rows, keysets)
+
+    def _absorb(self, reports: Sum) -> None:
+        """The newest of these reports through the book; of all, what adds up."""
+        row = reports.newest
+        if row[5] in self._waiting:
+            self._take(self._waiting.pop(row[5]))
+        trial = self._book.held(row[5])
+        goes_on = trial is not None and trial.report is not None and trial.report.attempt == row[6]
+        before = (trial.time_since_restore, trial.iterations_since_restore) if trial is not None and goes_on else (0.0, 0)
+        self._book.apply(record_of(row, self._keysets))
+        self._at = row[4]
+        if trial is not None:
+            trial.time_since_restore, trial.iterations_since_restore = before[0] + reports.seconds, before[1] + reports.reports
+            trial.record_count += reports.reports - 1
 
     def _other(self, row: Stored) -> None:
         record = record_of(row, self._keysets)
@@ -140,7 +182,7 @@ def _add_up(trial: TrialInfo, rows: list[Stored], keysets: Keysets) -> bool:
         return False  # damaged, or with checkpoints and verdicts behind the values
     goes_on = trial.report is not None and trial.report.attempt == attempt
     since = trial.time_since_restore if goes_on else 0.0
-    place = keys.index(_SECONDS) if _SECONDS in keys else -1
+    place = keys.index(SECONDS) if SECONDS in keys else -1
     if place >= 0:
         seconds = [body[place] for body in bodies]
         if not {float, int, bool}.issuperset(map(type, seconds)):

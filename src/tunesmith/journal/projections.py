@@ -16,7 +16,7 @@ from tunesmith.core import events as ev
 from tunesmith.core.flat import ResultDict
 from tunesmith.core.ports import Header, Record
 from tunesmith.journal.experiment import Experiment
-from tunesmith.journal.lean import fold_pages
+from tunesmith.journal.lean import fold_pages, fold_sums
 from tunesmith.journal.scores import better, check_mode, check_scope, score
 from tunesmith.journal.trials import TrialBook
 from tunesmith.journal.views import TrialInfo
@@ -87,6 +87,10 @@ class TrialTable(Projection):
     def update(self, journal: Reader) -> Self:
         if not hasattr(journal, "read_pages") or not self.book.keep_finished:
             return super().update(journal)
+        if hasattr(journal, "read_sums"):
+            stretches, keysets = journal.read_sums(self.cursor)
+            if stretches is not None:
+                self.cursor = fold_sums(self.book, stretches, keysets, self.cursor)
         self.cursor = fold_pages(self.book, journal.read_pages(self.cursor), self.cursor)
         return self
 

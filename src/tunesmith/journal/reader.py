@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from tunesmith.journal.migrations import migrate
 from tunesmith.journal.reading import Columns, Page, Pages
 from tunesmith.journal.schema import check_file, explained, read_header
 from tunesmith.journal.stores import snapshot_path
+from tunesmith.journal.sums import Stretch
 
 __all__ = ["JournalReader", "open_reader"]
 
@@ -131,6 +132,25 @@ class JournalReader:
             JournalCorrupt: a record is missing.
         """
         return unbroken_pages(self._pages.read_pages(after), after, self.last, self.path)
+
+    def read_sums(self, after: int = 0) -> tuple[Iterator[Stretch] | None, Mapping[Any, tuple[str, ...]]]:
+        """Everything with ``seq > after``, most reports of each trial added up; and the key sets.
+
+        The first is None if there is too little for that to pay: see :meth:`read_pages`.
+
+        Raises:
+            JournalCorrupt: a record is missing.
+        """
+        stretches, keysets = self._pages.read_sums(after)
+        return stretches and self._whole(stretches, after), keysets
+
+    def _whole(self, stretches: Iterator[Stretch], seq: int) -> Iterator[Stretch]:
+        for stretch in stretches:
+            if stretch.missing:
+                for _ in self.read_pages(seq):
+                    pass  # it says which
+            seq += stretch.records
+            yield stretch
 
     def read_kinds(self, *kinds: int) -> Iterator[Record]:
         """The handled records of these kinds (see :data:`tunesmith.core.codec.KINDS`); as fast as :meth:`read` is for one trial."""

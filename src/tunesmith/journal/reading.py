@@ -9,6 +9,7 @@ from typing import Any
 from tunesmith.core.codec import REPORTED, decode_decisions, decode_event, loads
 from tunesmith.core.ports import Record
 from tunesmith.errors import JournalCorrupt
+from tunesmith.journal.sums import Stretch, read_sums
 
 __all__ = ["Columns", "Page", "Pages", "record_of"]
 
@@ -64,6 +65,12 @@ class Pages:
                     self._keys(keyset, seq)
             yield page, self._keysets
 
+    def read_sums(self, after: int = 0) -> tuple[Iterator[Stretch] | None, Mapping[Any, tuple[str, ...]]]:
+        """See :func:`~tunesmith.journal.sums.read_sums`; and the key sets."""
+        end = self.last()
+        self._more_keysets()
+        return read_sums(self._select, self._keysets, after, end), self._keysets
+
     def read_columns(self, after: int = 0) -> Iterator[Columns]:
         """The handled reports with ``seq > after`` as columns; several times faster than :meth:`read`."""
         for page in self._pages(_REPORT, after, (REPORTED,), None):
@@ -89,11 +96,14 @@ class Pages:
             return self._keysets[keyset]
         except KeyError:
             pass
-        newer = self._select("SELECT id, keys FROM keysets WHERE id > ?", (len(self._keysets),))
-        self._keysets.update((number, tuple(loads(keys))) for number, keys in newer)
+        self._more_keysets()
         if keyset not in self._keysets:
             raise JournalCorrupt(f"record {seq} names the key set {keyset}, which the journal does not have: the file is damaged.")
         return self._keysets[keyset]
+
+    def _more_keysets(self) -> None:
+        newer = self._select("SELECT id, keys FROM keysets WHERE id > ?", (len(self._keysets),))
+        self._keysets.update((number, tuple(loads(keys))) for number, keys in newer)
 
 
 def record_of(row: tuple[Any, ...], keysets: Mapping[Any, tuple[str, ...]]) -> Record:

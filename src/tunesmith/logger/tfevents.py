@@ -2,7 +2,7 @@
 
 A file is a sequence of records: length, its checksum, data, its checksum. The data is an ``Event`` message: wall time, step, and what
 happened. Checksums are CRC-32C, which Python does not have. A loop over bytes would cost more than all else together; but checksums are
-linear, so those of events that differ in a few bytes only are made of one table per such byte (:class:`ScalarLayout`).
+linear, so those of events that differ in a few bytes only are made of one table per such byte (:class:`Form`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from itertools import chain
 from operator import getitem, xor
 from typing import Any
 
-__all__ = ["VERSION", "EventRecord", "ScalarLayout", "chunk", "crc32c", "double", "event", "layout_of", "read_events", "restart", "varint"]
+__all__ = [
+    "EventRecord", "Form", "chunk", "crc32c", "double", "event", "layout_of", "narrow", "read_events", "restart", "varint", "version",
+]  # fmt: skip
 
 _LOW = 0xFFFFFFFF
 _MASK = 0xA282EAD8
@@ -93,75 +95,55 @@ def event(wall: float, step: int | None, body: bytes) -> bytes:
     return _head(len(data)) + data + _NUMBER.pack(_masked(crc32c(data)))
 
 
-VERSION = chunk(3, b"brain.Event:2")
-"""Body of the first event of a file."""
+# -- records that are alike -------------------------------------------------------------------------------------------------
 
 
-def restart(wall: float, step: int) -> bytes:
-    """A record that takes back all that stands before it at ``step`` and later."""
-    return event(wall, step, chunk(7, b"\x08\x01"))
-
-
-# -- scalars ------------------------------------------------------------------------------------------------------------------
-
-
-class ScalarLayout:
-    """Events with scalars under certain tags: all that they have in common is worked out once.
+class Form:
+    """Records that differ in a few places only: all that they have in common is worked out once.
 
     Args:
-        tags: in the order of the values.
-        width: bytes that the step takes.
+        data: of such a record, with zeros where they differ.
+        gaps: these places, in order: where each begins, and the ``struct`` character of what stands there.
 
     Example:
-        >>> record = ScalarLayout(("loss",), 1).records([(1.5, varint(7), 0.25)])
-        >>> record == event(1.5, 7, chunk(5, chunk(1, chunk(1, b"loss") + b"\\x15" + struct.pack("<f", 0.25))))
+        >>> form = Form(double(1, 0.0) + chunk(3, b"brain.Event:2"), [(1, "d")])
+        >>> form.records([(1.5,), (2.5,)]) == version(1.5) + version(2.5)
         True
     """
 
     __slots__ = ("_base", "_places", "_planes", "_spread", "_tables", "_template", "_varying", "size")
 
-    def __init__(self, tags: Sequence[str], width: int) -> None:
-        parts = [b"\x09", bytes(8), b"\x10", bytes(width)]  # constant and varying ones in turn
-        names = [chunk(1, tag.encode("utf-8", "backslashreplace")) for tag in tags]
-        values = [b"\x0a" + varint(len(name) + 5) + name + b"\x15" for name in names]
-        lead = b"\x2a" + varint(sum(map(len, values)) + 4 * len(values))
-        for value in values:
-            parts += [lead + value, bytes(4)]
-            lead = b""
-        data = b"".join(parts)
+    def __init__(self, data: bytes, gaps: Sequence[tuple[int, str]]) -> None:
         head = _head(len(data))
-        spread, varying, at = f"<{len(head)}x", "<", 0
+        spread, varying, end = f"<{len(head)}x", "<", 0
         places: list[int] = []
-        for index, part in enumerate(parts):
-            if index % 2:
-                code = "d" if index == 1 else f"{width}s" if index == 3 else "f"
-                spread, varying = spread + code, varying + code
-                places += range(at, at + len(part))
-            else:
-                spread += f"{len(part)}x"
-            at += len(part)
-        self._spread = struct.Struct(spread + "I")
+        for at, code in gaps:
+            spread += f"{at - end}x{code}"
+            varying += code
+            end = at + struct.calcsize(f"<{code}")
+            places += range(at, end)
+        self._spread = struct.Struct(f"{spread}{len(data) - end}xI")
         self._varying = struct.Struct(varying)
         self.size = self._spread.size
         self._template = head + data + bytes(4)
         self._base = crc32c(data)
-        self._tables = _tables(len(data), places)
+        self._tables = _tables([len(data) - 1 - place for place in places])
         self._places = [len(head) + place for place in places]
         self._planes: list[list[bytes]] = []
 
     def records(self, rows: Sequence[tuple[Any, ...]]) -> bytes:
-        """Records of events, each given as its wall time, its step (as :func:`varint`, ``width`` bytes), and a number for each tag.
+        """One after the other, each given by what stands at its gaps.
 
-        Numbers that 32-bit floats cannot hold become infinite.
+        Raises:
+            OverflowError: a number does not fit.
         """
-        try:
-            return self._few(rows) if len(rows) < _MANY else self._many(rows)
-        except OverflowError:
-            return self.records([(wall, step, *map(_narrow, values)) for wall, step, *values in rows])
+        return self._few(rows) if len(rows) < _MANY else self._many(rows)
 
     def _few(self, rows: Sequence[tuple[Any, ...]]) -> bytes:
-        sums = [reduce(xor, map(getitem, self._tables, self._varying.pack(*row)), self._base) for row in rows]
-        spread = b"".join([self._spread.pack(*row, _masked(crc)) for row, crc in zip(rows, sums, strict=True)])
+        spread = b""
+        for row in rows:
+            crc = reduce(xor, map(getitem, self._tables, self._varying.pack(*row)), self._base)
+            spread += self._spread.pack(*row, _masked(crc))
         return _either(spread, self._template * len(rows))
 
     def _many(self, rows: Sequence[tuple[Any, ...]]) -> bytes:
@@ -189,26 +171,58 @@ def _either(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one, "little") | int.from_bytes(other, "little")).to_bytes(len(one), "little")
 
 
-def _tables(size: int, places: Sequence[int]) -> list[array[int]]:
-    """For each place in data of that size: what each byte there adds to the checksum of the same data with a zero there."""
-    wanted = {size - 1 - place for place in places}
+_known: dict[int, array[int]] = {}
+
+
+def _tables(wanted: Sequence[int]) -> list[array[int]]:
+    """For each number of bytes that stand behind one in some data: what that one adds to the checksum, compared with a zero there."""
+    missing = set(wanted).difference(_known)
     bits = [_TABLE[1 << bit] for bit in range(8)]
-    found = {}
-    for behind in range(max(wanted) + 1):
-        if behind in wanted:
+    for behind in range(max(missing, default=-1) + 1):
+        if behind in missing:
             table = [0]
             for bit in bits:
                 table += [bit ^ known for known in table]
-            found[behind] = array("I", table)
+            _known[behind] = array("I", table)
         bits = [_TABLE[bit & 255] ^ bit >> 8 for bit in bits]
-    return [found[size - 1 - place] for place in places]
+    return [_known[behind] for behind in wanted]
 
 
-layout_of = lru_cache(maxsize=128)(ScalarLayout)
-"""The layout for these tags and that width of the step."""
+def version(wall: float) -> bytes:
+    """The first record of a file."""
+    return _said(b"", chunk(3, b"brain.Event:2")).records([(wall,)])
 
 
-def _narrow(value: float) -> float:
+def restart(wall: float, step: int) -> bytes:
+    """A record that takes back all that stands before it at ``step`` and later."""
+    return _said(b"\x10" + varint(step), chunk(7, b"\x08\x01")).records([(wall,)])
+
+
+@lru_cache(maxsize=16)
+def _said(step: bytes, body: bytes) -> Form:
+    return Form(double(1, 0.0) + step + body, [(1, "d")])
+
+
+@lru_cache(maxsize=128)
+def layout_of(tags: tuple[str, ...], width: int) -> Form:
+    """Events with scalars under these tags: gaps are the wall time, the step (as :func:`varint`, ``width`` bytes), a number for each tag.
+
+    Example:
+        >>> record = layout_of(("loss",), 1).records([(1.5, varint(7), 0.25)])
+        >>> record == event(1.5, 7, chunk(5, chunk(1, chunk(1, b"loss") + b"\\x15" + struct.pack("<f", 0.25))))
+        True
+    """
+    values = [chunk(1, chunk(1, tag.encode("utf-8", "backslashreplace")) + b"\x15" + bytes(4)) for tag in tags]
+    data = double(1, 0.0) + b"\x10" + bytes(width) + chunk(5, b"".join(values))
+    gaps, at = [(1, "d"), (10, f"{width}s")], len(data) - sum(map(len, values))
+    for value in values:
+        at += len(value)
+        gaps.append((at - 4, "f"))
+    return Form(data, gaps)
+
+
+def narrow(value: float) -> float:
+    """The nearest that a 32-bit float can hold, which may be infinite."""
     if -_LARGEST <= value <= _LARGEST or value != value:
         return value
     return float("inf") if value > 0 else float("-inf")

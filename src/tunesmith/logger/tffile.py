@@ -15,7 +15,7 @@ from typing import Any
 from tunesmith.journal.rows import AUTO_KEYS
 from tunesmith.logger.encode import SCALARS
 from tunesmith.logger.files import FilePool, write_new
-from tunesmith.logger.tfevents import VERSION, EventRecord, ScalarLayout, chunk, event, layout_of, read_events, restart, varint
+from tunesmith.logger.tfevents import EventRecord, Form, chunk, event, layout_of, narrow, read_events, restart, varint, version
 from tunesmith.logger.tfsummaries import Hparam, hparams_of, rich_summary, session_end, session_start
 
 __all__ = ["EventFile", "remove_all"]
@@ -53,7 +53,7 @@ class EventFile:
         self._spent = spent
         self._path = ""
         self._old: list[str] = []
-        self._layout: ScalarLayout | None = None
+        self._layout: Form | None = None
         self._rows: list[tuple[Any, ...]] = []  # of that layout; they come after all that waits as records
         self._waiting: list[bytes] = []
         self._size = 0
@@ -117,7 +117,7 @@ class EventFile:
 
     def end(self, wall: float, failed: bool) -> None:
         """The trial is over. Where results were taken back, or its configuration changed, the file is put in order."""
-        ending = event(wall, None, session_end(failed, wall))
+        ending = session_end(failed, wall)
         self._add(ending)
         self.close()
         if self._untidy:
@@ -172,7 +172,10 @@ class EventFile:
         rows, self._rows = self._rows, []
         if rows:
             assert self._layout is not None
-            self._add(self._layout.records(rows))
+            try:
+                self._add(self._layout.records(rows))
+            except OverflowError:
+                self._add(self._layout.records([(wall, step, *map(narrow, values)) for wall, step, *values in rows]))
 
     def _add_rich(self, wall: float, step: int, values: list[tuple[str, Any]]) -> None:
         """Arrays and images; the journal does not have them, so told again from there they come from the file that was there before."""
@@ -219,8 +222,8 @@ class EventFile:
 
         A trial's first file has such a restart, too: TensorBoard without its data server takes the first that it sees for the start.
         """
-        started = event(wall, None, session_start(self._hparams, self._name, self._started))
-        return [event(wall, None, VERSION), *([restart(wall, 0)] if anew else []), started]
+        started = session_start(self._hparams, self._name, self._started, wall)
+        return [version(wall), *([restart(wall, 0)] if anew else []), started]
 
     def _drop(self) -> None:
         """Empty the files in whose place this one stands."""

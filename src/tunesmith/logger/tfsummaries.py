@@ -6,11 +6,12 @@ import math
 import struct
 import zlib
 from collections.abc import Container, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from tunesmith.core.flat import flatten
 from tunesmith.logger.encode import one_line
-from tunesmith.logger.tfevents import chunk, double, varint
+from tunesmith.logger.tfevents import Form, chunk, double, varint
 from tunesmith.secrets import redact
 
 __all__ = ["Hparam", "hparams_of", "png", "rich_summary", "session_end", "session_start"]
@@ -72,27 +73,51 @@ def _count(value: Any) -> int:
     return len(value) if isinstance(value, (list, tuple, set, frozenset, dict, bytes)) else 0
 
 
-def session_start(hparams: Mapping[str, Hparam], name: str, wall: float) -> bytes:
-    """Body of the event from which the HParams tab knows a trial.
+def session_start(hparams: Mapping[str, Hparam], name: str, started: float, wall: float) -> bytes:
+    """The record from which the HParams tab knows a trial.
 
     Args:
         name: shown as the trial's id.
-        wall: when it started, seconds since the epoch.
+        started: when, seconds since the epoch.
+        wall: of the record.
     """
-    info = b"".join([chunk(1, chunk(1, _text(key)) + chunk(2, _struct_value(value))) for key, value in hparams.items()])
-    return _hparams_event("_hparams_/session_start_info", chunk(3, info + chunk(4, _text(name)) + double(5, wall)))
+    known = [(key, value if isinstance(value, str) else type(value)) for key, value in hparams.items()]
+    numbers = [value for value in hparams.values() if not isinstance(value, str)]
+    trial = _text(name)
+    return _start_form(tuple(known), len(trial)).records([(wall, *numbers, trial, started)])
+
+
+@lru_cache(maxsize=256)
+def _start_form(hparams: tuple[tuple[str, str | type], ...], size: int) -> Form:
+    """With gaps for the wall time, the hyperparameters that are no text, the trial's name of ``size`` bytes, and when it started."""
+    parts: list[tuple[bytes, str]] = []  # each may end in a gap
+    for key, value in hparams:
+        held, code = (chunk(3, _text(value)), "") if isinstance(value, str) else _HELD[value]
+        parts.append((chunk(1, chunk(1, _text(key)) + chunk(2, held)), code))
+    parts += [(chunk(4, bytes(size)), f"{size}s"), (double(5, 0.0), "d")]
+    content = b"".join([part for part, _ in parts])
+    data = double(1, 0.0) + _hparams_event("_hparams_/session_start_info", chunk(3, content))
+    gaps, at = [(1, "d")], len(data) - len(_NO_TENSOR) - len(content)
+    for part, code in parts:
+        at += len(part)
+        if code:
+            gaps.append((at - struct.calcsize(f"<{code}"), code))
+    return Form(data, gaps)
+
+
+_HELD: dict[Any, tuple[bytes, str]] = {float: (double(2, 0.0), "d"), bool: (b"\x20\x00", "?")}
 
 
 def session_end(failed: bool, wall: float) -> bytes:
-    """Body of the event that says how the trial ended, and when."""
-    status = b"\x08" + varint(_FAILURE if failed else _SUCCESS)
-    return _hparams_event("_hparams_/session_end_info", chunk(4, status + double(2, wall)))
+    """The record that says how the trial ended, and when."""
+    return _end_form(failed).records([(wall, wall)])
 
 
-def _struct_value(value: Hparam) -> bytes:
-    if isinstance(value, bool):
-        return b"\x20\x01" if value else b"\x20\x00"
-    return chunk(3, _text(value)) if isinstance(value, str) else double(2, value)
+@lru_cache(maxsize=2)
+def _end_form(failed: bool) -> Form:
+    ended = chunk(4, b"\x08" + varint(_FAILURE if failed else _SUCCESS) + double(2, 0.0))
+    data = double(1, 0.0) + _hparams_event("_hparams_/session_end_info", ended)
+    return Form(data, [(1, "d"), (len(data) - len(_NO_TENSOR) - 8, "d")])
 
 
 _NO_TENSOR = chunk(8, b"\x08\x01" + chunk(2, chunk(2, b"\x08\x01")) + chunk(5, bytes(4)))

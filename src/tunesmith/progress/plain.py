@@ -172,7 +172,7 @@ class PlainReporter:
             plural(samples, "trial") if samples is not None else "trials without a limit",
             *([f"{spec['searcher']} ({spec['search']})" if spec.get("search") else spec["searcher"]] if spec.get("searcher") else []),
             *([spec["scheduler"]] if spec.get("scheduler") else []),
-            *([f"executor {spec['executor']}"] if spec.get("executor") else []),
+            *([_executor(spec)] if spec.get("executor") else []),
             *([f"seed {spec['seed']}"] if spec.get("seed") is not None else []),
         ]
         verb = "goes on" if event.session else "begins"
@@ -364,6 +364,11 @@ class PlainReporter:
 
     def _labels(self, values: dict[str, Any], space: int) -> Mapping[str, Any]:
         return self._show(values, space) if self._show is not None else values
+
+
+def _executor(spec: Mapping[str, Any]) -> str:
+    why = spec.get("executor_why")
+    return f"executor {spec['executor']} ({why})" if why else f"executor {spec['executor']}"
 
 
 def _change(key: str, before: Any, now: Any) -> str:

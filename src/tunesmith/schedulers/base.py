@@ -236,8 +236,11 @@ class Scheduler:
         """
         return None
 
-    def on_capacity(self, totals: Mapping[str, float]) -> None:
-        """What there is to run on, e.g. ``{"cpu": 8.0, "gpu": 2.0}``; before the first trial starts, and again when it changes."""
+    def on_capacity(self, totals: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()) -> None:
+        """What there is to run on, e.g. ``{"cpu": 8.0, "gpu": 2.0}``; before the first trial starts, and again when it changes.
+
+        ``nodes``: on a cluster, what a trial can get at most: one dict for each kind of machine that no other exceeds.
+        """
 
     def choose(self, runnable: Runnable) -> TrialView | Decision | None:
         """The trial to start or resume next (or ``self.launch(trial, reason)``), or None: rather draw a new one."""

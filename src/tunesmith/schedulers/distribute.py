@@ -102,6 +102,7 @@ class Allocations:
         max_concurrent: trials at once; None: as many as fit.
         to_come: trials that are still to be drawn; None: any number.
         trials: those that are not over, by number.
+        nodes: on a cluster, what a trial can have at most: one dict for each kind of machine that no other exceeds.
     """
 
     total: Mapping[str, float]
@@ -109,6 +110,11 @@ class Allocations:
     max_concurrent: int | None = None
     to_come: int | None = None
     trials: tuple[LiveTrial, ...] = field(default=(), repr=False)
+    nodes: tuple[Mapping[str, float], ...] = ()
+
+    def one_holds(self, resources: Mapping[str, float]) -> bool:
+        """Whether some machine has so much, if it had nothing else to do."""
+        return not self.nodes or any(all(amount <= node.get(name, amount) for name, amount in resources.items()) for node in self.nodes)
 
     def get_live_trials(self) -> list[LiveTrial]:
         """The trials that are not over, by number."""
@@ -135,7 +141,8 @@ class Allocations:
 class DistributeResources:
     """Shares what there is equally among the trials: whoever ends leaves room for the others to grow.
 
-    A trial never takes less than it began with, and never more than is free, so it need not wait for its new share. It grows by whole
+    A trial never takes less than it began with, and never more than is free, or than one machine of a cluster has, so it need not wait for
+    its new share. It grows by whole
     units: by ``increase_by``; by default by 1 GPU if it began with GPUs (by as much again if it began with a part of one), else by 1 CPU.
 
     Nothing is given away that trials still to be drawn will need, and paused trials count among those that share. If there is less than
@@ -185,7 +192,7 @@ class DistributeResources:
         times = self._share(controller, trial, base, unit)
         grows = any(_step(base, unit, times, name) > now.get(name, 0) for name in unit)
         free = _less(_units(controller.free), _units(self.reserve_resources))
-        while times and not (_valid(base, unit, times) and _within(base, unit, times, now, free)):
+        while times and not (_valid(controller, base, unit, times) and _within(base, unit, times, now, free)):
             times -= 1
         return self._answer(trial, base, now, unit, times, grows=grows)
 
@@ -300,7 +307,7 @@ class DistributeResourcesToTopJob(DistributeResources):
             times = self._bounded(held + _times(free, unit))
         else:
             return None
-        while times > held and not _valid(base, unit, times):
+        while times > held and not _valid(controller, base, unit, times):
             times -= 1
         return self._answer(trial, base, now, unit, times, grows=times > held)
 
@@ -364,10 +371,11 @@ def _times(spare: _Units, unit: _Units) -> int:
     return min(spare.get(name, 0) // amount for name, amount in unit.items())
 
 
-def _valid(base: _Units, unit: _Units, times: int) -> bool:
-    """Whether it can be had: a part of one card, or whole cards."""
+def _valid(controller: Allocations, base: _Units, unit: _Units, times: int) -> bool:
+    """Whether it can be had: a part of one card, or whole cards; and on one machine."""
     gpus = _step(base, unit, times, "gpu")
-    return gpus <= UNIT or gpus % UNIT == 0
+    whole = gpus <= UNIT or gpus % UNIT == 0
+    return whole and controller.one_holds({name: _step(base, unit, times, name) / UNIT for name in base.keys() | unit.keys()})
 
 
 def _within(base: _Units, unit: _Units, times: int, now: _Units, free: _Units) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,7 +180,7 @@ class FixedCutScheduler(Scheduler):
         self._drawn = True
         return [decision for group in self._groups if not group.cut for decision in self._close(group)]
 
-    def on_capacity(self, totals: Mapping[str, float]) -> None:
+    def on_capacity(self, totals: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()) -> None:
         """A session begins, or the machine has changed. Trials that a person had paused in an earlier session are everybody's now."""
         self._strangers = True
 

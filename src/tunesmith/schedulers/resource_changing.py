@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +46,8 @@ class ResourceChangingScheduler(Scheduler):
     The function is called as ``function(allocations, trial, result, scheduler)``:
 
     - ``allocations``: who has what (:class:`Allocations`), where Ray passes its controller. It has ``total``, ``free``, ``max_concurrent``,
-      ``to_come``; ``get_live_trials()`` and ``get_trials()`` (both: those that are not over); and ``_resource_updater.get_num_cpus()``.
+      ``to_come``, ``nodes``; ``get_live_trials()`` and ``get_trials()`` (both: those that are not over); and
+      ``_resource_updater.get_num_cpus()``.
     - ``trial``: the :class:`LiveTrial` that has reported: ``number``, ``status``, ``values``, ``iteration``, ``metrics``, ``resources``,
       ``base``, and as in Ray ``last_result``, ``placement_group_factory``, ``trial_id``.
     - ``result``: what it reported, flat.
@@ -61,8 +62,8 @@ class ResourceChangingScheduler(Scheduler):
             and a warning says so.
 
     Differs from Ray Tune: trials may begin with different resources; one that reports without a checkpoint is left alone rather than begun
-    anew; for a request that this machine can never meet nothing happens (said once), where Ray's trial waits for ever. As in Ray it is not
-    to be combined with ``reuse_actors=True``.
+    anew; for a request that this machine, or every single one of a cluster, can never meet nothing happens (said once), where Ray's trial
+    waits for ever. As in Ray it is not to be combined with ``reuse_actors=True``.
 
     Raises:
         SpecError: the first argument is no scheduler, or the second cannot be called; later, the function returned what is no request.
@@ -105,6 +106,7 @@ class ResourceChangingScheduler(Scheduler):
         self._promised: dict[int, dict[str, float]] = {}  # told to the core, and not taken yet
         self._base_resources: dict[str, float] | None = None
         self._totals: dict[str, float] = {}
+        self._nodes: tuple[dict[str, float], ...] = ()
         self._added = 0
         self._all_drawn = False
         self._told: list[str] = []
@@ -183,10 +185,10 @@ class ResourceChangingScheduler(Scheduler):
         self.ranks_by = (settings.metrics[0], settings.modes[0]) if settings.metrics else (None, "min")
         self._base.start(settings)
 
-    def on_capacity(self, totals: Mapping[str, float]) -> None:
+    def on_capacity(self, totals: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()) -> None:
         """There is something else to give away."""
-        self._totals = dict(totals)
-        self._base.on_capacity(totals)
+        self._totals, self._nodes = dict(totals), tuple(map(dict, nodes))
+        self._base.on_capacity(totals, nodes)
 
     def on_trial_add(self, trial: TrialView) -> Answer:
         """One more to share with."""
@@ -255,6 +257,9 @@ class ResourceChangingScheduler(Scheduler):
             return None
         if any(amount > self._totals.get(name, 0.0) for name, amount in size.items()):
             return self._tell(trial, "impossible", f"{self._called} asks for {worded(size)}, and there is {worded(self._totals)} in all")
+        if not there.one_holds(size):
+            nodes = " or ".join(map(worded, self._nodes))
+            return self._tell(trial, "node", f"{self._called} asks for {worded(size)}, and no machine of the cluster has more than {nodes}")
         if trial.checkpoint is None and not self._can_save and trial.iteration > 1:
             return self._tell(trial, "checkpoint", _NO_CHECKPOINT)
         self._promised[trial.number] = size
@@ -280,7 +285,7 @@ class ResourceChangingScheduler(Scheduler):
                     amount = max(trial.resources.get(name, 0.0), promised.get(name, 0.0))
                     left[name] = left.get(name, 0) - round(amount * UNIT)
         free = {name: amount / UNIT for name, amount in sorted(left.items())}
-        return Allocations(dict(self._totals), free, self._max_concurrent, self._to_come(), trials)
+        return Allocations(dict(self._totals), free, self._max_concurrent, self._to_come(), trials, self._nodes)
 
     def _to_come(self) -> int | None:
         if self._all_drawn:
@@ -293,5 +298,5 @@ class ResourceChangingScheduler(Scheduler):
 
     def state(self) -> Any:
         """Plain data that all later decisions depend on, but for what the core knows of the trials."""
-        own = (sorted(self._first.items()), sorted(self._promised.items()), sorted(self._totals.items()), self._added)
+        own = (sorted(self._first.items()), sorted(self._promised.items()), sorted(self._totals.items()), self._nodes, self._added)
         return (self._base.state(), own, self._all_drawn, self._told, sorted(self._live))

@@ -18,22 +18,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tunesmith.testing.executor_kit import ExecutorKit
+    from tunesmith.testing.framework_kit import Diary, FrameworkKit
+    from tunesmith.testing.gates import Gate, until_gone
     from tunesmith.testing.gpus import FakeMachine, FakeNvml
     from tunesmith.testing.journal_kit import JournalKit
     from tunesmith.testing.logger_kit import LoggerKit
     from tunesmith.testing.scheduler_kit import SchedulerKit
     from tunesmith.testing.searcher_kit import SearcherKit
 
-__all__ = ["ExecutorKit", "FakeMachine", "FakeNvml", "JournalKit", "LoggerKit", "SchedulerKit", "SearcherKit"]
+__all__ = [
+    "Diary", "ExecutorKit", "FakeMachine", "FakeNvml", "FrameworkKit", "Gate", "JournalKit", "LoggerKit", "SchedulerKit", "SearcherKit",
+    "until_gone",
+]  # fmt: skip
 
 _HOME = {
+    "Diary": "framework_kit",
     "ExecutorKit": "executor_kit",
     "FakeMachine": "gpus",
     "FakeNvml": "gpus",
+    "FrameworkKit": "framework_kit",
+    "Gate": "gates",
     "JournalKit": "journal_kit",
     "LoggerKit": "logger_kit",
     "SchedulerKit": "scheduler_kit",
     "SearcherKit": "searcher_kit",
+    "until_gone": "gates",
 }
 
 

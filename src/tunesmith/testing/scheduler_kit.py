@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -104,8 +104,8 @@ class _Guarded:
     def on_search_end(self) -> Any:
         return self.inner.on_search_end()
 
-    def on_capacity(self, totals: Mapping[str, float]) -> None:
-        self.inner.on_capacity(totals)
+    def on_capacity(self, totals: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()) -> None:
+        self.inner.on_capacity(totals, nodes)
 
     def choose(self, runnable: Runnable) -> Any:
         return self.inner.choose(_Runnable(runnable))  # type: ignore[arg-type]

@@ -105,6 +105,10 @@ class SchedulerRuns:
         first, second = self.simulated(seed=3), self.simulated(seed=3)
         assert first.decisions() == second.decisions(), "the same simulation twice, and it decides otherwise"
 
+    def executor(self) -> Any:
+        """What the real runs run on, as for ``run(executor=...)``; asked anew for each."""
+        return "inline"
+
     def test_in_a_real_run_every_experiment_ends(self, tmp_path: Path) -> None:
         """A function that never saves, and a class that does when it is asked."""
         from tunesmith import report, run, uniform
@@ -133,7 +137,7 @@ class SchedulerRuns:
         for trainable in (function, Steps):
             analysis = run(
                 trainable, config={"x": uniform(0, 1)}, num_samples=self.num_samples, scheduler=self.make(METRIC, "min"), metric=METRIC,
-                mode="min", seed=0, executor="inline", storage_path=tmp_path, verbose=0, loggers=(),
+                mode="min", seed=0, executor=self.executor(), storage_path=tmp_path, verbose=0, loggers=(),
             )  # fmt: skip
             counts: dict[str, int] = {}
             for trial in analysis.trials:

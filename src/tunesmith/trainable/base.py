@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith.errors import SpecError
-from tunesmith.resources import amounts, whole_cards
+from tunesmith.resources import Bundled, amounts, whole_cards
 from tunesmith.trainable.class_api import Trainable
 from tunesmith.trainable.function import call_form
 
@@ -206,4 +206,6 @@ def normalise_resources(request: Any) -> dict[str, float] | None:
     """
     if request is None:
         return None
+    if hasattr(request, "bundles") and hasattr(request, "strategy"):
+        return whole_cards(Bundled(request, "resources"), "resources")
     return whole_cards(amounts(getattr(request, "required_resources", request), "resources"), "resources")

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import linecache
 import os
@@ -135,6 +136,13 @@ def _dump(
                     modules.add(obj.__module__)
                 elif isinstance(obj, types.FunctionType):
                     _add_source(sources, obj.__code__.co_filename)
+            elif isinstance(obj, functools._lru_cache_wrapper) and (module := homes.get(obj.__module__)) is not None:
+                # by itself it would go by its name
+                if _lookup(module, obj.__qualname__) is obj:
+                    named.append((described[obj.__module__], obj.__qualname__, obj))
+                return _cache, tuple(obj.cache_parameters().values()), vars(obj), None, None, _fill_cache
+            elif type(obj) is functools.cached_property:  # in Python 3.11 it has a lock
+                return _property, (obj.func, obj.attrname)
             elif isinstance(obj, types.ModuleType):
                 if homes.get(obj.__name__) is not obj:
                     modules.add(obj.__name__)
@@ -148,6 +156,34 @@ def _dump(
     pickler.globals_ref.update({id(vars(module)): _Globals(described[name]) for name, module in homes.items()})
     pickler.dump((thing, named, sources))  # the tuple's first part fills the others
     return out.getvalue()  # type: ignore[no-any-return]
+
+
+class _Late:
+    """A function that is known later: one that calls itself refers to its own cache."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+def _cache(maxsize: int | None, typed: bool) -> Any:
+    """What ``functools.cache`` and ``lru_cache`` make, empty."""
+    late = _Late()
+    cache = functools.lru_cache(maxsize, typed)(late)
+    cache.__dict__["__wrapped__"] = late
+    return cache
+
+
+def _property(function: Callable[[Any], Any], name: str | None) -> functools.cached_property[Any]:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+def _fill_cache(cache: Any, attributes: dict[str, Any]) -> None:
+    cache.__wrapped__.function = attributes["__wrapped__"]
+    vars(cache).update(attributes)
 
 
 def _add_source(sources: dict[str, list[str]], file: str) -> None:

@@ -1,4 +1,7 @@
-"""The global random generators of a trial: ``random``, and numpy's and torch's where they have been imported."""
+"""The global random generators of a trial: ``random``, and numpy's, torch's and TensorFlow's where they have been imported.
+
+TensorFlow's can't be given back, so it keeps its own where a trial shares the driver's process.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,13 @@ def seed_all(seed: int) -> None:
     torch = sys.modules.get("torch")
     if hasattr(torch, "default_generator"):
         _seed_torch(torch, seed)
+    tensorflow: Any = vars(sys.modules.get("tensorflow", random)).get("random")  # not asked for its attributes: it loads lazily
+    if hasattr(tensorflow, "set_seed"):
+        tensorflow.set_seed(seed)
 
 
 def seed_on_import(seed: int) -> None:
-    """Seed numpy and torch when this process imports them later: what a trial draws must not depend on when that is."""
+    """Seed numpy, torch and TensorFlow when this process imports them later: what a trial draws must not depend on when that is."""
     _watch.seed = seed
     if _watch not in sys.meta_path:
         sys.meta_path.insert(0, _watch)
@@ -39,7 +45,7 @@ class _SeedOnImport:
     seed = 0
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in ("numpy", "torch"):
+        if name not in ("numpy", "torch", "tensorflow"):
             return None
         sys.meta_path.remove(self)
         try:

@@ -3,7 +3,8 @@
 This module is also the ``session`` namespace of scripts that say ``session.report(...)``.
 
 A session is found through a context variable, so two runs in two threads don't meet; threads that the trial starts, which have a
-context of their own, find the only session there is. Outside a run every function warns once per process and does nothing.
+context of their own, find the only session there is. A program that a trial has started (:mod:`tunesmith.trainable.command`) joins that
+trial at its first call. Outside a run every function warns once per process and does nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import UserCodeError
 from tunesmith.trainable.metrics import as_metrics
+from tunesmith.trainable.place import Place
 from tunesmith.trainable.worker import GO_ON, Answer, Channel, Session
 
 if TYPE_CHECKING:
@@ -65,6 +67,10 @@ def current() -> Session | None:
         UserCodeError: the calling thread was started by one of several trials that run here, and nothing tells by which.
     """
     session = _current.get()
+    if session is None and not _active and "TUNESMITH_RELAY" in os.environ:
+        from tunesmith.trainable.outpost import joined
+
+        return joined()
     if session is None and _active:
         session = _active[-1]
         if any(other.owner != session.owner for other in _active):
@@ -175,8 +181,9 @@ class TuneContext:
         seed: the trial's own seed (32 bits): the same for every attempt, different for every trial.
     """
 
-    def __init__(self, assignment: Assignment | None) -> None:
+    def __init__(self, assignment: Assignment | None, place: Place = Place()) -> None:  # noqa: B008 - it is a constant
         self._assignment = assignment
+        self._place = place
         self.seed: int | None = assignment.seed if assignment is not None else None
 
     def get_experiment_name(self) -> str | None:
@@ -201,6 +208,22 @@ class TuneContext:
             return None
         os.makedirs(self._assignment.trial_dir, exist_ok=True)
         return self._assignment.trial_dir
+
+    def get_world_size(self) -> int | None:
+        """How many processes run the trial together; 1 for a usual one."""
+        return self._place.world_size if self._assignment is not None else None
+
+    def get_world_rank(self) -> int | None:
+        """Number of this process among them, from 0 on. What rank 0 reports counts."""
+        return self._place.rank if self._assignment is not None else None
+
+    def get_local_rank(self) -> int | None:
+        """Number of this process among those of them on this machine."""
+        return self._place.local_rank if self._assignment is not None else None
+
+    def get_local_world_size(self) -> int | None:
+        """How many of them there are on this machine."""
+        return self._place.local_world_size if self._assignment is not None else None
 
 
 def get_context() -> TuneContext:
@@ -244,7 +267,7 @@ def _context(name: str) -> TuneContext:
     if session is None:
         _outside(name)
         return TuneContext(None)
-    return TuneContext(session.assignment)
+    return TuneContext(session.assignment, session.place)
 
 
 def is_session_enabled() -> bool:

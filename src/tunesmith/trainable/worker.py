@@ -18,11 +18,12 @@ from tunesmith.core.events import CheckpointSaved, Reported, SaveSkipped
 from tunesmith.errors import TrialStopped, UserCodeError
 from tunesmith.trainable.blocks import Blocks
 from tunesmith.trainable.metrics import Counters, filled, flatten_metrics
+from tunesmith.trainable.place import Place
 
 if TYPE_CHECKING:
     from tunesmith.executors.base import Assignment
 
-__all__ = ["GO_ON", "Answer", "Channel", "Session"]
+__all__ = ["GO_ON", "Answer", "Channel", "Session", "not_a_checkpoint"]
 
 
 class Answer(NamedTuple):
@@ -63,10 +64,13 @@ class Session:
     Attributes:
         ended: the decision that ends the attempt, once there is one. Every later report raises TrialStopped again.
         size: of the newest checkpoint, bytes: the next one is likely to need as much.
+        place: of this process, where several run the trial together.
 
     Raises:
         UserCodeError: the checkpoint to start from is not there.
     """
+
+    place = Place()
 
     def __init__(self, assignment: Assignment, channel: Channel, store: LocalStore | None = None, min_free: int | None = None) -> None:
         self.assignment = assignment
@@ -277,13 +281,18 @@ class Session:
 
     def _stored(self, source: Any, notes: Mapping[str, Any] | None) -> Kept:
         if not isinstance(source, str | os.PathLike | Mapping):
-            raise UserCodeError(
-                f"report(checkpoint=...) of trial {self.assignment.trial_id} got a {type(source).__name__}. Expected a tune.Checkpoint, "
-                f"the path of a directory, or a dict. A metric can't be named 'checkpoint'."
-            )
+            raise UserCodeError(not_a_checkpoint(self.assignment.trial_id, source))
         beside = {**self.counters.notes(), "blocks": self._blocks.noted, **(notes or {})}
         last = self.assignment.checkpoint_id
         saved = self.store.save(self.assignment.trial, source, self.counters.iteration, beside, after=last)
         self.checkpoint = self.store.open(saved.id)
         self.saved_at, self.size = self.counters.iteration, saved.bytes
         return saved
+
+
+def not_a_checkpoint(trial_id: str, given: Any) -> str:
+    """The message for somebody who has reported ``given`` as one."""
+    return (
+        f"report(checkpoint=...) of trial {trial_id} got a {type(given).__name__}. Expected a tune.Checkpoint, the path of a directory, or "
+        "a dict. A metric can't be named 'checkpoint'."
+    )

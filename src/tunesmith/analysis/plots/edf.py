@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.analysis.plots.material import Given, Material
 from tunesmith.analysis.plots.theme import PALETTE, figure, note, number, packed, scale, short, show_metric
-from tunesmith.errors import SpecError
+from tunesmith.errors import MetricError, SpecError
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -55,7 +55,11 @@ def plot_edf(
     made = figure("Distribution of scores", show_metric(metric, mode), "share of trials that are at least as good")
     seen: list[float] = []
     for index, (name, material) in enumerate(named):
-        over = [one for one in material.scored(metric, mode, scope) if one.iteration is not None or one.trial.is_finished()]
+        try:
+            scored = material.scored(metric, mode, scope)
+        except MetricError as error:
+            raise MetricError(f"plot_edf(): experiment {name!r}: {error}") from None
+        over = [one for one in scored if one.iteration is not None or one.trial.is_finished()]
         values = sorted((one.value for one in over if one.counts), reverse=mode == "max")
         seen += values
         line = {"shape": "hv", "width": 2.2, "color": PALETTE[index % len(PALETTE)], "dash": _DASHES[index // len(PALETTE) % len(_DASHES)]}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tunesmith.analysis.plots.material import Given, Material, Scored
 from tunesmith.analysis.plots.parallel import axes_of
 from tunesmith.analysis.plots.parameters import Parameter
-from tunesmith.analysis.plots.theme import BLUE, figure, note, short
+from tunesmith.analysis.plots.theme import BLUE, distinct, ending, figure, note, short
 from tunesmith.errors import MetricError, SpecError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def plot_param_importances(
     if not shares or math.isclose(sum(shares.values()), 0.0):
         note(made, "no parameter tells the best trials from the others")
         return made
-    names = [short(name, 40) for name in shares]
+    names = distinct(short(ending(name, 40)) for name in shares)
     made.add_bar(
         x=list(shares.values()), y=names, orientation="h", marker={"color": BLUE}, text=[f"{share:.1%}" for share in shares.values()],
         textposition="outside", cliponaxis=False, hovertemplate="%{y}: %{x:.1%}<extra></extra>", showlegend=False,

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tunesmith.analysis.experiment import ExperimentAnalysis
 from tunesmith.analysis.objective import unranked
 from tunesmith.analysis.plots.parameters import Parameter, parameters
-from tunesmith.analysis.plots.theme import MANY, number, short
+from tunesmith.analysis.plots.theme import MANY, ending, number, short
 from tunesmith.core import events as ev
 from tunesmith.core.codec import KINDS
 from tunesmith.core.ports import Record
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING
+from tunesmith.errors import SpecError
 from tunesmith.journal.projections import Curve, Projection
-from tunesmith.journal.scores import score
+from tunesmith.journal.scores import check_scope, score
 from tunesmith.journal.trials import TrialInfo
 
 if TYPE_CHECKING:
@@ -122,12 +123,18 @@ class Material:
 
         Raises:
             JournalError: there is no experiment at that path.
+            SpecError: it is something else.
         """
         if isinstance(given, Material):
             return given
         if isinstance(given, (str, os.PathLike)):
             return cls(ExperimentAnalysis(given))
-        return cls(given if isinstance(given, ExperimentAnalysis) else given._analysis)
+        analysis = given if isinstance(given, ExperimentAnalysis) else getattr(given, "_analysis", None)
+        if not isinstance(analysis, ExperimentAnalysis):
+            raise SpecError(
+                f"plots take what run() or Tuner.fit() has returned, or the path of an experiment; this is a {type(given).__name__}."
+            )
+        return cls(analysis)
 
     @property
     def name(self) -> str:
@@ -166,7 +173,9 @@ class Material:
 
         Raises:
             MetricError: there are reports, but none has that metric; says which there are.
+            SpecError: an unknown scope.
         """
+        check_scope(scope)
         key = (metric, mode, scope)
         if key not in self._scored:
             curves = self.analysis._curves_of(metric)
@@ -195,19 +204,19 @@ class Material:
     @cached_property
     def attempts(self) -> Attempts:
         """All attempts."""
-        with self.analysis._source.reader() as reader:
+        with self.analysis._reader() as reader:
             read = getattr(reader, "read_kinds", None)
             return Attempts().update(reader) if read is None else Attempts().fold(read(*Attempts.kinds))
 
     @cached_property
     def decisions(self) -> list[dict[str, Any]]:
-        """Every decision."""
-        return self.analysis.decisions()
+        """Every decision; none of a run's own FIFO scheduler, for which a long journal need not be searched."""
+        return [] if self.spec.get("scheduler") == "FIFOScheduler" else self.analysis.decisions()
 
     @cached_property
     def exploits(self) -> list[dict[str, Any]]:
-        """Every exploit that was completed. A run's own FIFO scheduler decides none, so its journal is not searched for them."""
-        return [] if self.spec.get("scheduler") == "FIFOScheduler" else self.analysis.exploits()
+        """Every exploit that was completed. Where none was decided the journal is not searched for them; see :attr:`decisions`."""
+        return self.analysis.exploits() if any(decision["do"] == "exploited" for decision in self.decisions) else []
 
     @cached_property
     def hovers(self) -> list[str]:
@@ -216,7 +225,7 @@ class Material:
 
     def _hover(self, trial: TrialInfo, position: int) -> str:
         own = [each for each in self.parameters if not math.isnan(each.values[position])]
-        drawn = [f"{short(each.label, 40)} = {short(each.text(position))}" for each in own]
+        drawn = [f"{short(ending(each.label, 40))} = {short(each.text(position))}" for each in own]
         more = [f"... and {len(drawn) - 20} more"] if len(drawn) > 20 else []
         why = [short(trial.reason, 90)] if trial.reason and state(trial) != "finished" else []
         return "<br>".join([f"<b>{trial.trial_id}</b> {state(trial)}", *why, *drawn[:20], *more])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.analysis.plots.material import Given, Material, Scored
 from tunesmith.analysis.plots.parameters import Parameter
-from tunesmith.analysis.plots.theme import SCALE, clipped, figure, log_like, note, number, short
+from tunesmith.analysis.plots.theme import SCALE, clipped, ending, figure, log_like, note, number, short
 from tunesmith.errors import SpecError
 
 if TYPE_CHECKING:
@@ -82,8 +82,10 @@ def axes_of(call: str, material: Material, params: Sequence[str] | None) -> list
     """The parameters to show: those named (by name or label), else those that differ between trials.
 
     Raises:
-        SpecError: there is no such parameter; names those that there are.
+        SpecError: there is no such parameter (names those that there are), or this is no list.
     """
+    if isinstance(params, str):
+        raise SpecError(f"{call}(): params is a list of names, as in params=[{params!r}].")
     if params is None:
         return [one for one in material.parameters if one.varies or (one.conditional and one.present)]
     known = {name: one for one in material.parameters for name in (one.name, one.label)}
@@ -110,7 +112,7 @@ def _dimension(axis: Parameter, values: list[float]) -> dict[str, Any]:
         ticks, names = [low - gap, *ticks], ["not set", *names]
     found = [low - gap if math.isnan(value) else min(max(value, low), high) for value in shown]
     reach = [low - gap if absent else low, high]
-    return {"label": clipped(axis.label, 28), "values": found, "range": reach, "tickvals": ticks, "ticktext": names}
+    return {"label": ending(axis.label, 28), "values": found, "range": reach, "tickvals": ticks, "ticktext": names}
 
 
 def _place(axis: Parameter, value: float) -> float:

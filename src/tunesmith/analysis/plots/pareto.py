@@ -46,6 +46,8 @@ class Scores:
 
 
 def _scores(call: str, material: Material, metrics: Sequence[str] | None, modes: Sequence[str] | None, most: int) -> Scores:
+    if isinstance(metrics, str) or isinstance(modes, str):
+        raise SpecError(f"{call}(): metrics and modes are lists, as in metrics=['loss', 'latency'], modes=['min', 'min'].")
     known = dict(material.objectives())
     names = tuple(known) if metrics is None else tuple(metrics)
     if not 2 <= len(names) <= most:
@@ -217,7 +219,10 @@ def plot_hypervolume(
 def _corner(scores: Scores, signs: Any, reference: Sequence[float] | None) -> Any:
     count = len(scores.metrics)
     if reference is not None:
-        given = np.asarray(reference, dtype=float)
+        try:
+            given = np.asarray(reference, dtype=float)
+        except (TypeError, ValueError):
+            given = np.empty(0)
         if given.shape != (count,) or not np.isfinite(given).all():
             wanted = f"{count} finite numbers, one for each of {list(scores.metrics)}"
             raise SpecError(f"plot_hypervolume(): reference must be {wanted}, got {reference!r}.")

@@ -7,7 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.analysis.plots.material import Given, Material
-from tunesmith.analysis.plots.theme import BLUE, GREY, PALETTE, SCALE, VERMILION, figure, log_like, note, number, panels, scale, short
+from tunesmith.analysis.plots.theme import (
+    BLUE,
+    GREY,
+    MANY,
+    PALETTE,
+    SCALE,
+    VERMILION,
+    figure,
+    log_like,
+    note,
+    number,
+    packed,
+    panels,
+    plotly,
+    scale,
+    short,
+    spread,
+)
 from tunesmith.core.flat import flatten
 from tunesmith.errors import SpecError
 
@@ -17,13 +34,16 @@ if TYPE_CHECKING:
 __all__ = ["plot_lineage", "plot_schedule"]
 
 _MEMBERS = 200
+_REPORTS = 20_000
+"""Points at most; each trial's are spread evenly."""
 
 
 def plot_lineage(given: Given, metric: str | None = None, mode: str | None = None) -> Figure:
     """Population-based training: every trial a row over its iterations, with an arrow for each exploit, from whom and to whom.
 
     Points are coloured by the metric, the better the warmer. The thick line is what led to the best trial's newest state, through
-    everybody it copied. Of more than 200 trials those that copied or were copied are shown first.
+    everybody it copied. Of more than 200 trials those that copied or were copied are shown first; of more than 20,000 reports, a part that
+    is spread evenly over each trial.
 
     Args:
         given: an :class:`~tunesmith.analysis.ExperimentAnalysis`, a :class:`~tunesmith.analysis.ResultGrid`, or an experiment's path.
@@ -73,6 +93,8 @@ def _members(material: Material, exploits: Sequence[Mapping[str, Any]]) -> list[
 
 def _add_reports(made: Any, material: Material, members: Sequence[int], metric: str, mode: str) -> None:
     curves = material.curves(metric)
+    brief = sum(len(curves[number_].values) for number_ in members if number_ in curves) > MANY
+    kind = plotly().Scattergl if brief else plotly().Scatter
     x, y, values, text = [], [], [], []
     rows: list[float | None] = []
     spans: list[float | None] = []
@@ -82,25 +104,26 @@ def _add_reports(made: Any, material: Material, members: Sequence[int], metric: 
             continue
         rows += [number_, number_, None]
         spans += [curve.iterations[0], curve.iterations[-1], None]
-        head = material.hover(number_)
-        for at, value in zip(curve.iterations, curve.values):
+        head = f"<b>{material.trials[material.positions[number_]].trial_id}</b>" if brief else material.hover(number_)
+        for place in spread(len(curve.values), max(2, _REPORTS // len(members))):
+            at, value = curve.iterations[place], curve.values[place]
             if math.isfinite(value):
                 x.append(at)
                 y.append(number_)
                 values.append(value)
                 text.append(f"{head}<br>iteration {at}: {short(metric)} = {number(value)}")
+    log = log_like(values)
     made.add_scatter(x=spans, y=rows, mode="lines", line={"color": GREY, "width": 1}, hoverinfo="skip", showlegend=False)
     bar = {"title": {"text": short(metric, 24), "side": "right"}, "thickness": 12, "outlinewidth": 0}
-    marker = {"size": 6, "color": [_colour(value, log_like(values)) for value in values], "colorscale": [list(step) for step in SCALE],
+    colours = packed([math.log10(value) if log else value for value in values])
+    marker = {"size": 6, "color": colours, "colorscale": [list(step) for step in SCALE],
               "reversescale": mode == "min", "showscale": True, "colorbar": bar}  # fmt: skip
-    if log_like(values):
+    if log:
         bar["title"] = {"text": f"log10 of {short(metric, 24)}", "side": "right"}
     template = "%{text}<extra></extra>"
-    made.add_scatter(x=x, y=y, mode="markers", marker=marker, text=text, hovertemplate=template, name="reports", showlegend=False)
-
-
-def _colour(value: float, log: bool) -> float:
-    return math.log10(value) if log else value
+    made.add_trace(
+        kind(x=packed(x), y=packed(y), mode="markers", marker=marker, text=text, hovertemplate=template, name="reports", showlegend=False)
+    )
 
 
 def _add_exploits(made: Any, material: Material, exploits: Sequence[Mapping[str, Any]], members: set[int]) -> None:

@@ -51,7 +51,8 @@ def write_report(
 
     Args:
         given: an :class:`~tunesmith.analysis.ExperimentAnalysis`, a :class:`~tunesmith.analysis.ResultGrid`, or an experiment's path.
-        path: the file, or a directory that it is to be in; None: ``report.html`` in the experiment's directory.
+        path: the file, or a directory that it is to be in (one that is not there yet ends in "/"); None: ``report.html`` in the
+            experiment's directory.
         metric, mode: None: the run's own; of several the first, where a plot is about one.
 
     Returns:
@@ -130,8 +131,9 @@ def _place(material: Material, path: str | os.PathLike[str] | None) -> str:
         if not material.analysis.experiment_path:
             raise SpecError(f"report(): experiment {material.name!r} has no directory; say where to write, as in report('report.html').")
         return os.path.join(material.analysis.experiment_path, "report.html")
-    place = os.path.abspath(os.path.expanduser(os.fspath(path)))
-    return os.path.join(place, "report.html") if os.path.isdir(place) else place
+    given = os.fspath(path)
+    place = os.path.abspath(os.path.expanduser(given))
+    return os.path.join(place, "report.html") if os.path.isdir(place) or given.endswith(("/", os.sep)) else place
 
 
 def _write(place: str, text: str) -> None:

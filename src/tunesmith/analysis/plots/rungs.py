@@ -25,6 +25,7 @@ _PLACE = re.compile(r" at (?P<time>\S+) (?P<milestone>[-+.\de]+)(?P<rest>[ ;].*)
 _LAST = re.compile(r"^(?P<time>\S+) \S+ is max_t=(?P<max_t>[-+.\de]+) or beyond \(bracket (?P<bracket>\d+)\)")
 _CUT = re.compile(r"(?:the cut of|down to) (?P<cut>[-+.\de]+)")
 _FATES = {"goes on": (GREEN, "triangle-up"), "cut": (ORANGE, "diamond"), "waits": (GREY, "diamond-open"), "done": (BLUE, "circle")}
+_NO_CUT = ("goes on", "need not go on")
 _PANELS = 6
 _LINES = 300
 
@@ -63,8 +64,6 @@ def visits(material: Material, metric: str) -> tuple[list[Visit], dict[tuple[int
 
     Which rungs there are is what the decisions' reasons name, and for asynchronous halving what the scheduler's settings say.
     """
-    if material.spec.get("scheduler") == "FIFOScheduler":  # it decides nothing: a long journal need not be searched
-        return [], {}
     courses: dict[int, _Course] = {}
     cuts: dict[tuple[int, float], list[float]] = {}
     for decision in material.decisions:
@@ -137,7 +136,7 @@ def _path(number: int, course: _Course, reached: Sequence[tuple[float, float]], 
     if found:
         last = found[-1]
         if status in (TERMINATED, ERROR):
-            last.fate = "done" if not last.reason or "goes on" in last.reason else "cut"
+            last.fate = "done" if not last.reason or any(words in last.reason for words in _NO_CUT) else "cut"
         elif status != RUNNING:
             last.fate = "waits"
     return found

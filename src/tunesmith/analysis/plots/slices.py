@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.analysis.plots.material import Given, Material, Scored, texts
 from tunesmith.analysis.plots.parallel import axes_of
 from tunesmith.analysis.plots.parameters import Parameter
-from tunesmith.analysis.plots.theme import BLUE, MANY, VERMILION, figure, note, packed, panels, plotly, scale, short, show_metric
+from tunesmith.analysis.plots.theme import (
+    BLUE,
+    MANY,
+    VERMILION,
+    distinct,
+    ending,
+    figure,
+    note,
+    packed,
+    panels,
+    plotly,
+    scale,
+    short,
+    show_metric,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -70,11 +84,16 @@ def plot_slice(
     for index, axis in enumerate(axes):
         row, column = index // columns + 1, index % columns + 1
         _add_panel(made, material, axis, having, best, metric, row, column)
-        kinds = {"type": "category", "categoryorder": "array", "categoryarray": [short(text, 24) for text in axis.labels or ()]}
+        kinds = {"type": "category", "categoryorder": "array", "categoryarray": _names(axis)}
         across = kinds if axis.labels else scale(axis.present, axis.log)
-        made.update_xaxes(title_text=short(axis.label, 40), **across, row=row, col=column)
+        made.update_xaxes(title_text=short(ending(axis.label, 40)), **across, row=row, col=column)
         made.update_yaxes(title_text=show_metric(metric) if column == 1 else "", **upright, row=row, col=column)
     return made.update_layout(showlegend=False)
+
+
+def _names(axis: Parameter) -> list[str]:
+    """Of categories, as the axis has them."""
+    return distinct(short(text, 24) for text in axis.labels or ())
 
 
 def _add_panel(
@@ -83,9 +102,11 @@ def _add_panel(
     chosen = [one for one in having if not math.isnan(axis.values[material.positions[one.trial.number]])]
     kind = plotly().Scattergl if len(having) > MANY else plotly().Scatter
 
+    names = _names(axis)
+
     def place(one: Scored) -> Any:
         value = axis.values[material.positions[one.trial.number]]
-        return short(axis.labels[int(value)], 24) if axis.labels is not None else value
+        return names[int(value)] if axis.labels is not None else value
 
     marker = {"color": packed([one.trial.number for one in chosen]), "colorscale": [list(step) for step in _OLD_TO_NEW], "opacity": 0.75,
               "size": 7 if len(having) <= 300 else 4}  # fmt: skip

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 __all__ = [
-    "BLUE", "DARK", "GREEN", "GREY", "LIGHT", "MANY", "ORANGE", "PALETTE", "PURPLE", "SCALE", "SKY", "VERMILION", "clipped", "figure",
-    "log_like", "note", "number", "packed", "panels", "plotly", "scale", "short", "show_metric", "spread",
+    "BLUE", "DARK", "GREEN", "GREY", "LIGHT", "MANY", "ORANGE", "PALETTE", "PURPLE", "SCALE", "SKY", "VERMILION", "clipped", "distinct",
+    "ending", "figure", "log_like", "note", "number", "packed", "panels", "plotly", "scale", "short", "show_metric", "spread",
 ]  # fmt: skip
 
 # Okabe and Ito's colours, some of them shifted so that each can be seen on white and on nearly black.
@@ -125,14 +125,41 @@ def short(text: str, length: int = 60) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def packed(values: Sequence[float]) -> Any:
-    """Numbers for a trace: very many of them as an array, which Plotly takes as it is, and packs."""
+def packed(values: Sequence[float | None]) -> Any:
+    """Numbers for a trace (None: a gap): very many of them as an array, which Plotly takes as it is, and packs."""
     return np.asarray(values, dtype=float) if len(values) > MANY else values
 
 
 def clipped(text: str, length: int) -> str:
     """At most so many characters."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def ending(path: str, length: int) -> str:
+    """At most so many characters of a path such as "model/encoder/dropout": its end tells it from others.
+
+    Example:
+        >>> ending("model/encoder/dropout", 16), ending("drop", 16), ending("no path, and long", 10)
+        ('…encoder/dropout', 'drop', 'no path, …')
+    """
+    return "…" + path[1 - length :] if len(path) > length and "/" in path else clipped(path, length)
+
+
+def distinct(texts: Iterable[str]) -> list[str]:
+    """The same, told apart where two of them are equal: Plotly takes equal texts on an axis for one place.
+
+    Example:
+        >>> distinct(["a", "b", "a"])
+        ['a', 'b', 'a (2)']
+    """
+    found: dict[str, None] = {}
+    for text in texts:
+        name, count = text, 1
+        while name in found:
+            count += 1
+            name = f"{text} ({count})"
+        found[name] = None
+    return list(found)
 
 
 def show_metric(metric: str, mode: str | None = None) -> str:

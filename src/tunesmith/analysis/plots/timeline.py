@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.analysis.plots.material import Attempt, Given, Material, state
-from tunesmith.analysis.plots.theme import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, note, panels, plotly, short
+from tunesmith.analysis.plots.theme import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, note, packed, panels, plotly, short
 from tunesmith.core.policy import FAILURES, FREE
 
 if TYPE_CHECKING:
@@ -126,10 +126,10 @@ def _parts(material: Material) -> list[Part]:
 
 
 def _held(material: Material) -> dict[int, list[tuple[float, float]]]:
-    """Trial number -> from when to when it was paused. A run's own FIFO scheduler pauses nobody: a long journal need not be searched."""
+    """Trial number -> from when to when it was paused."""
     found: dict[int, list[tuple[float, float]]] = {}
     since: dict[int, float] = {}
-    for decision in [] if material.spec.get("scheduler") == "FIFOScheduler" else material.decisions:
+    for decision in material.decisions:
         trial, do = decision["trial"], decision["do"]
         if do == "pause":
             since.setdefault(trial, decision["at"])
@@ -214,8 +214,8 @@ def _add_strokes(made: Any, material: Material, parts: Sequence[Part]) -> None:
                 text += [f"{trial.trial_id}, attempt {part.attempt.number}"] * 3
         if x:
             made.add_trace(plotly().Scattergl(
-                x=x, y=y, mode="lines+markers", marker={"size": 4, "symbol": "line-ns-open"}, line={"color": colour, "width": 4}, name=how,
-                text=text, hovertemplate="%{text}<extra></extra>",
+                x=packed(x), y=packed(y), mode="lines+markers", marker={"size": 4, "symbol": "line-ns-open"},
+                line={"color": colour, "width": 4}, name=how, text=text, hovertemplate="%{text}<extra></extra>",
             ), row=1, col=1)  # fmt: skip
 
 
