@@ -50,10 +50,12 @@ def reference(table: Table) -> str | None:
     return "auto" if "auto" in ours else next(iter(ours), None)
 
 
-def page(whole: Table, subset: Table) -> str:
-    """All of it, in Markdown."""
+def page(whole: Table, subset: Table, seeds: int) -> str:
+    """All of it, in Markdown; ``seeds``: how many there are to be of the whole."""
+    lacking = f"There are to be {seeds} seeds; {whole.seeds} are there of all searchers below. `{_WHOLE_COMMAND}` goes on where it stopped."
     few = f"With those that take seconds for a suggestion. The tasks: {', '.join(SUBSET)}."
-    parts = [_HEAD, *_section(whole, "Everything", "", _WHOLE_COMMAND), *_section(subset, "For slow searchers", few, _SLOW_COMMAND)]
+    about = lacking if whole.seeds < seeds else ""
+    parts = [_HEAD, *_section(whole, "Everything", about, _WHOLE_COMMAND), *_section(subset, "For slow searchers", few, _SLOW_COMMAND)]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -59,6 +59,15 @@ class Table:
             found.versions[searcher] = [dict(each) for each in sorted({tuple(run.versions.items()) for run in there})]
         return found
 
+    @staticmethod
+    def seeds_there(runs: Mapping[Job, Run], tasks: Sequence[str], seeds: int, budget: int) -> int:
+        """How many of the seeds can be compared: those that all searchers have on all tasks which have the first one on all."""
+        found = []
+        for searcher in {job.searcher for job in runs}:
+            whole = [all(Job(searcher, task, seed, budget) in runs for task in tasks) for seed in range(seeds)]
+            found.append([*whole, False].index(False))
+        return min((each for each in found if each), default=seeds)
+
     @property
     def suites(self) -> list[str]:
         return list(dict.fromkeys(task.split()[0] for task in self.tasks))

@@ -97,8 +97,10 @@ def report(options: argparse.Namespace) -> None:
     if not options.usual:
         print(section(Table.of(runs, options.tasks, options.seeds, options.budget)))
         return
-    whole, subset = Table.of(runs, names(list(SUITES)), *WHOLE), Table.of(runs, SUBSET, *PART)
-    (HERE / "SEARCH.md").write_text(page(whole, subset), encoding="utf-8")
+    everything = names(list(SUITES))
+    seeds = Table.seeds_there(runs, everything, *WHOLE)
+    whole, subset = Table.of(runs, everything, seeds, WHOLE[1]), Table.of(runs, SUBSET, *PART)
+    (HERE / "SEARCH.md").write_text(page(whole, subset, WHOLE[0]), encoding="utf-8")
     found = [*rows(whole, "everything"), *rows(subset, f"{len(SUBSET)} tasks")]
     for row in found:
         print(row)

@@ -69,6 +69,7 @@ def ray_cluster() -> Iterator[Nodes]:
     # A node that is gone refuses at once, and is known to be after 3 s; one that is only slow, on a busy machine, has a minute.
     times = {"initial_delay_ms": 1000, "period_ms": 500, "timeout_ms": 10_000, "failure_threshold": 6}
     system = {f"health_check_{name}": value for name, value in times.items()}
+    os.makedirs("/tmp/ray", exist_ok=True)  # where the cluster's address is left, and which nobody makes when temp_dir is given
     first, *others = NODES.items()
     cluster: Any = Cluster(
         initialize_head=True,

@@ -112,6 +112,26 @@ def test_setup_in_a_function_that_is_retried(go: Go, uri: str, client: Any, tmp_
     assert len(client.get_metric_history(run.info.run_id, "inner")) == 2
 
 
+def test_a_program(go: Go, uri: str, client: Any, tmp_path: Path) -> None:
+    """Its run is ended with the program, or where the trial is told to stop."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import sys\n"
+        "import tunesmith as tune\n"
+        "from tunesmith.integration.mlflow import setup_mlflow\n"
+        f"module = setup_mlflow({{}}, tracking_uri={uri!r}, experiment_name='made', create_experiment_if_not_exists=True)\n"
+        "for step in range(int(sys.argv[1])):\n"
+        "    module.log_metric('inner', step, step=step)\n"
+        "    tune.report(loss=1.0)\n",
+        encoding="utf-8",
+    )
+    program = tune.command([sys.executable, str(script), "{steps}"])
+    analysis = go(program, config={"steps": tune.grid_search([1, 9])}, stop={"training_iteration": 2})
+    runs = runs_of(client, "made")
+    assert [int(runs[trial.trial_id].data.metrics["inner"]) for trial in analysis.trials] == [0, 1]
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
 def test_beside_the_logger(go: Go, uri: str, client: Any) -> None:
     """Both in one experiment of MLflow's: each keeps to its own runs."""
 

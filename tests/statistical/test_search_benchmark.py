@@ -244,6 +244,15 @@ def test_means_weigh_suites_equally_and_pair_by_seed(bench: Any) -> None:
     assert table.outcomes("HyperOpt", "auto") == (0, 0, 3)
 
 
+def test_the_seeds_that_all_have_are_compared(bench: Any) -> None:
+    tasks = ("tables hpobench kc1", "learners linear wine", "learners linear iris")
+    runs = _runs(bench, 0.9)
+    assert bench.stats.Table.seeds_there(runs, tasks, 10, 50) == 3, "Ax has no more"
+    late = {job: run for job, run in runs.items() if job.searcher != "Ax" or job.seed != 0}
+    assert bench.stats.Table.seeds_there(late, tasks, 10, 50) == 5, "who lacks the first keeps nobody from comparing"
+    assert bench.stats.Table.seeds_there({}, tasks, 10, 50) == 10
+
+
 def test_intervals_are_of_seeds_and_not_of_tasks(bench: Any) -> None:
     tasks = ("tables hpobench kc1", "tables hpobench segment")
     runs = {}

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import random
 import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
@@ -129,3 +130,20 @@ def test_a_process_of_the_trials_own(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.delitem(sys.modules, "numpy")
     borrow(1)()
+
+
+def test_tensorflow_is_not_asked_for_what_it_has_not_loaded(monkeypatch):
+    """Its top module loads parts when they are asked for."""
+
+    class Lazy(ModuleType):
+        def __getattr__(self, name):
+            raise AssertionError(name)
+
+    monkeypatch.setitem(sys.modules, "tensorflow", Lazy("tensorflow"))
+    seed_all(5)
+    seeds = []
+    loaded = Lazy("tensorflow")
+    loaded.random = SimpleNamespace(set_seed=seeds.append)
+    monkeypatch.setitem(sys.modules, "tensorflow", loaded)
+    seed_all(5)
+    assert seeds == [5]
