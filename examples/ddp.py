@@ -1,5 +1,5 @@
 """Trials that are two processes each, which train one neural network together (PyTorch's DistributedDataParallel) on handwritten digits.
-Install: pip install "tunesmith[sklearn]" torch
+Install: pip install "tunesmith[torch,sklearn]"
 Takes: about a minute on 4 cores. On a Ray cluster (ray.init() before tune.run) the workers of a trial may run on several machines.
 """
 
@@ -12,7 +12,7 @@ try:
     from torch.nn.functional import cross_entropy
     from torch.utils.data import DataLoader, TensorDataset
 except ImportError:
-    raise SystemExit('This example needs scikit-learn and PyTorch: pip install "tunesmith[sklearn]" torch') from None
+    raise SystemExit('This example needs scikit-learn and PyTorch: pip install "tunesmith[torch,sklearn]"') from None
 
 import tunesmith as tune
 from tunesmith.integration.torch import distributed, prepare_data_loader, prepare_model
