@@ -75,12 +75,13 @@ def test_a_crash_at_any_turn_loses_and_doubles_nothing(tmp_path, undisturbed, po
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("turn", [1, 4, 7, 10])
-def test_neither_with_trials_in_processes_of_their_own(tmp_path, undisturbed, point, turn, faults):
+@pytest.mark.parametrize(("turn", "at_once"), [(1, 2), (3, 2), (5, 2), (10, 1)])  # the fewest turns there are: 7, and 15 one by one
+def test_neither_with_trials_in_processes_of_their_own(tmp_path, undisturbed, point, turn, at_once, faults):
     with crash_at(point, turn), pytest.raises(Crash):
-        execute(spec(tmp_path, executor="local"))
+        execute(spec(tmp_path, executor="local", max_concurrent_trials=at_once))
     with faults.tried(f"the same with trials in processes: {point.replace('_', ' ')}") as results:
-        assert execute(spec(tmp_path, resume=True, executor="local")).counts["TERMINATED"] == TRIALS
+        resumed = execute(spec(tmp_path, resume=True, executor="local", max_concurrent_trials=at_once))
+        assert resumed.counts["TERMINATED"] == TRIALS
         assert ends(tmp_path / "run") == undisturbed[0]
         results(TRIALS * REPORTS)
 

@@ -409,3 +409,19 @@ def test_a_worker_that_dies_idle_is_not_missed(rigs: Callable[..., Rig]) -> None
     os.kill(pid, signal.SIGKILL)
     rig.until(lambda: not rig.executor._nursery.processes)  # type: ignore[attr-defined]
     assert ended_of(rig.run(1)).outcome == "finished"
+
+
+def test_a_driver_that_was_killed_before_it_had_read_all() -> None:
+    """Then the next read is an error, and no end of file."""
+    script = """
+import os, socket
+from tunesmith.executors.template import Template
+
+ours, drivers = socket.socketpair()
+template = Template(ours, os.getppid(), guardian=0)
+ours.sendall(b"unread")
+drivers.close()
+template.run()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

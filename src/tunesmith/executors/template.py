@@ -97,7 +97,10 @@ class Template:
     # -- messages --------------------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        data, files, _, _ = socket.recv_fds(self._control, 1 << 16, 16)
+        try:
+            data, files, _, _ = socket.recv_fds(self._control, 1 << 16, 16)
+        except ConnectionResetError:  # the driver was killed before it had read all that we told it
+            self._quit()
         for file in files:
             os.set_inheritable(file, False)  # programs that a trial starts have no use for them
         self._files += files
