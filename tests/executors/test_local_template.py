@@ -297,9 +297,11 @@ def test_an_attempt_that_is_over_while_an_import_hangs(
 ) -> None:
     """The template does not take note of the end of the process: nothing is wrong with the trial, and it does not wait for ever."""
     install("hangs", "import threading\nif in_template: threading.Event().wait()")
+    INSTALLED.remove("hangs")  # the template gets to know it after the fork
     rig = rigs(waits_or_tells, reuse=False, grace_s=0.05)
     rig.launch(0, config={"wait": True})
     rig.until(lambda: bool(rig.reports(0)))
+    INSTALLED.append("hangs")
     nursery = rig.executor._nursery  # type: ignore[attr-defined]
     nursery.learn(["hangs"])
     rig.until(lambda: nursery._forkers[-1].importing == "hangs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tunesmith as tune
@@ -39,6 +39,9 @@ CONFIGS = st.dictionaries(KEYS, st.recursive(st.one_of(SCALAR, LEAF), containers
 
 
 @given(CONFIGS, st.integers(0, 2**32))
+@example({"a": tune.choice([[tune.choice([None])], {"a": tune.uniform(-1, 1)}])}, 0)
+@example({"a": tune.choice([[tune.uniform(0, 1)], {"0": tune.uniform(0, 1)}])}, 0)
+@example({"a": tune.choice([{"0": tune.uniform(0, 1)}, [tune.uniform(0, 1)]])}, 0)
 def test_values_and_configs_are_two_forms_of_the_same(config, seed) -> None:
     space = Space.parse(config)
     values = space.draw(random.Random(seed))

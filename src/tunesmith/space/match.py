@@ -73,8 +73,8 @@ def _match_branch(node: Branch, given: Mapping[Any, Any], values: dict[str, Any]
 
 
 def _match_items(node: Items, given: Any, values: dict[str, Any], strict: bool) -> None:
-    if isinstance(given, Mapping) and given:  # from flat keys: "layers/0"
-        pairs = [(int(index), entry) for index, entry in given.items() if str(index).isdecimal()]
+    if isinstance(given, Mapping) and given and all(str(index).isdecimal() for index in given):  # from flat keys: "layers/0"
+        pairs = [(int(index), entry) for index, entry in given.items()]
     elif isinstance(given, list | tuple):
         pairs = list(enumerate(given))
     else:
@@ -172,7 +172,7 @@ def match_choice(node: Choice, given: Any, values: dict[str, Any]) -> None:
             values[node.name] = node.codes[index]
             return
     misfits = []
-    fits: list[tuple[bool, int, dict[str, Any]]] = []
+    fits: list[tuple[bool, bool, int, dict[str, Any]]] = []
     for index, tree in enumerate(node.options):
         if isinstance(tree, Constant):
             continue
@@ -182,11 +182,12 @@ def match_choice(node: Choice, given: Any, values: dict[str, Any]) -> None:
         except SpaceError as error:
             misfits.append(str(error))
         else:
-            fits.append((not _covers(tree, given), index, found))
+            rather_a_dict = isinstance(tree, Items) and isinstance(given, Mapping)
+            fits.append((not _covers(tree, given), rather_a_dict, index, found))
     if not fits:
         why = f" ({misfits[0]})" if len(misfits) == 1 else ""
         raise SpaceError(f"{show(node.keys)}: {given!r} fits none of its {len(node.options)} options{why}.")
-    _, index, found = min(fits, key=lambda fit: fit[:2])  # the first that is given whole, else the first that is given in part
+    *_, index, found = min(fits, key=lambda fit: fit[:3])  # the first that is given whole, else the first that is given in part
     values[node.name] = node.codes[index]
     values.update(found)
 

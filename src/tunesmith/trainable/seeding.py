@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
@@ -15,7 +16,18 @@ from typing import Any
 
 __all__ = ["borrow", "seed_all", "seed_on_import"]
 
+
+@dataclass(eq=False, slots=True)
+class _Loan:
+    """numpy's global bit generator is ``spare`` instead of ``before``, until it is ``over``."""
+
+    before: Any
+    spare: Any
+    over: bool = False
+
+
 _spares: list[Any] = []  # numpy bit generators of our own, to be swapped in
+_loans: list[_Loan] = []  # what is swapped in now; below each is what it replaced
 
 
 def seed_all(seed: int) -> None:
@@ -97,14 +109,17 @@ def _swap_numpy(numpy: Any, seed: int) -> Callable[[], None]:
         state = numpy.get_state()
         numpy.seed(seed)
         return lambda: numpy.set_state(state)
-    drivers = numpy.get_bit_generator()
-    spare = _spares.pop() if _spares else numpy.MT19937(seed)
-    numpy.set_bit_generator(spare)
+    loan = _Loan(numpy.get_bit_generator(), _spares.pop() if _spares else numpy.MT19937(seed))
+    _loans.append(loan)
+    numpy.set_bit_generator(loan.spare)
     numpy.seed(seed)
 
     def swap_back() -> None:
-        numpy.set_bit_generator(drivers)
-        _spares.append(spare)
+        loan.over = True
+        while _loans and _loans[-1].over:  # trials in two threads need not end in the order in which they began
+            last = _loans.pop()
+            numpy.set_bit_generator(last.before)
+            _spares.append(last.spare)
 
     return swap_back
 
