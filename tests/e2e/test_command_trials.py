@@ -7,13 +7,13 @@ import os
 import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import tunesmith as tune
 from tunesmith.errors import SpecError
+from tunesmith.testing import Gate
 from tunesmith.trainable.command import command
 
 pytestmark = pytest.mark.e2e
@@ -37,9 +37,7 @@ while step < args.steps:
         os.unlink(once)
         raise SystemExit("no luck")
     if step == 4 and os.path.exists(once.replace("fail", "wait")):
-        open(once.replace("fail_once", "reached"), "w").close()
-        import threading
-        threading.Event().wait()
+        tune.testing.Gate.at(int(open(once.replace("fail", "wait")).read())).wait()
     tune.report(score=score, checkpoint={"step": step, "score": score})
 """
 
@@ -119,10 +117,12 @@ def test_a_failure_is_retried_from_the_checkpoint_and_says_what_was_printed(scri
 
 
 def test_a_trial_that_is_silent_is_ended_with_its_program(script, tmp_path):
-    (tmp_path / "wait_once").touch()
+    gate = Gate()
+    (tmp_path / "wait_once").write_text(str(gate.port))
     analysis = run(program(script), tmp_path, config={"lr": 0.1}, max_silence_s=3, raise_on_failed_trial=False, grace_s=1)
     assert [trial.status for trial in analysis.trials] == ["ERROR"]
     nothing_is_left(tmp_path)
+    gate.open()
 
 
 SCRIPT = """
@@ -142,16 +142,14 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("executor", ["local", "inline"])
 def test_after_kill_9_they_go_on_from_their_checkpoints(program_files, executor, script, tmp_path):
     driver, arguments = program_files(SCRIPT, str(tmp_path / "results"), str(script), executor)
-    (tmp_path / "wait_once").touch()
+    gate = Gate()
+    (tmp_path / "wait_once").write_text(str(gate.port))
     process = driver(*arguments)
-    until = time.monotonic() + 30
-    while not (tmp_path / "reached").exists():
-        assert time.monotonic() < until
-        assert process.poll() is None
-        time.sleep(0.01)
+    gate.arrived(1, 30, unless_gone=process.pid)
     process.kill()
     process.communicate()
     nothing_is_left(tmp_path)
+    gate.open()
     (tmp_path / "wait_once").unlink()
     again = driver(*arguments)
     printed, _ = again.communicate(timeout=60)

@@ -180,7 +180,7 @@ def test_ctrl_c(tmp_path: Path, jobs: int) -> None:
     script.write_text(
         textwrap.dedent(
             f"""
-            import os, signal, threading, time
+            import os, signal, time
             import numpy as np
             from sklearn.base import BaseEstimator, ClassifierMixin
             from tunesmith.sklearn import TuneGridSearchCV
@@ -189,21 +189,17 @@ def test_ctrl_c(tmp_path: Path, jobs: int) -> None:
                 def __init__(self, n=0):
                     self.n = n
                 def fit(self, x, y):
-                    if self.n == 3:
+                    if self.n == 3 and not os.path.exists({str(tmp_path / "there")!r}):
                         open({str(tmp_path / "there")!r}, "w").close()
+                        os.kill(int(os.environ["DRIVER"]), signal.SIGINT)
                     self.classes_ = np.unique(y)
                     time.sleep(0.02)
                     return self
                 def predict(self, x):
                     return np.zeros(len(x))
 
-            def interrupt():
-                while not os.path.exists({str(tmp_path / "there")!r}):
-                    time.sleep(0.01)
-                os.kill(os.getpid(), signal.SIGINT)
-
             if __name__ == "__main__":
-                threading.Thread(target=interrupt, daemon=True).start()
+                os.environ["DRIVER"] = str(os.getpid())
                 search = TuneGridSearchCV(Slow(), {{"n": list(range(500))}}, n_jobs={jobs}, cv=2)
                 try:
                     search.fit(np.zeros((20, 2)), np.arange(20) % 2)
