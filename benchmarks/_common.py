@@ -10,6 +10,7 @@ Benchmarks that tidied up after each repetition would measure that in all but th
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import json
 import os
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,14 @@ def _measure(script: str, cases: list[str], repeat: int, seldom: Mapping[str, in
     return {case: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for case, runs in seen.items()}
 
 
+def _compile() -> None:
+    """Have our bytecode there, as pip leaves it: a checkout has none, and where Python may not write it every process compiles anew."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    for path in (find_spec("tunesmith") or sys.exit("tunesmith is not installed")).submodule_search_locations or ():
+        compileall.compile_dir(path, quiet=1)
+
+
 def peer(package: str, how: str = "") -> str:
     """Name and version of an installed peer, for the table."""
     name = f"{package.capitalize()} {metadata.version(package)}"
@@ -256,6 +266,7 @@ def main(
             pass
         case _:
             raise SystemExit(f"usage: {Path(script).name} [--repeat N | --case {{{','.join(cases)}}}]")
+    _compile()
     with workspace():
         rows = table(_measure(script, list(cases), repeat, seldom or {}))
     for row in rows:

@@ -37,7 +37,6 @@ def perform(spec: ExperimentSpec, ended: list[Finished] | None = None) -> Experi
         KeyboardInterrupt: a second Ctrl-C.
         SystemExit: the run was drained after SIGTERM, which the process is to end by.
     """
-    from tunesmith.analysis import ExperimentAnalysis
     from tunesmith.execute import execute
 
     try:
@@ -54,6 +53,8 @@ def perform(spec: ExperimentSpec, ended: list[Finished] | None = None) -> Experi
         raise StorageFull(f"{error} To go on: {_again(spec)}.") from error.__cause__
     if ended is not None:
         ended.append(finished)
+    from tunesmith.analysis import ExperimentAnalysis  # not before it is needed: first trials would wait for it
+
     analysis = ExperimentAnalysis(finished.path, resolve=finished.resolve)
     _conclude(spec, finished, analysis)
     return analysis

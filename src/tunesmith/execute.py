@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ def _open_journal(spec: ExperimentSpec) -> Any:
     from tunesmith.journal import JOURNAL_FILE, SqliteJournal
 
     path = os.path.join(spec.path, JOURNAL_FILE)
-    header = Header(uuid=uuid.uuid4().hex, name=spec.name, created=time.time(), library=__version__)
+    header = Header(uuid=os.urandom(16).hex(), name=spec.name, created=time.time(), library=__version__)
     if spec.resume:
         return SqliteJournal.open(path, fresh=header, take_over=spec.take_over)
     return SqliteJournal.create(path, header, mode=spec.journal_mode)

@@ -10,7 +10,7 @@ import pytest
 
 import tunesmith as tune
 from tunesmith.analysis import ExperimentAnalysis, Result, ResultGrid
-from tunesmith.analysis.html import Shown
+from tunesmith.analysis.shown import Shown
 
 SECRET = "s3cr3t-0f-the-test"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.analysis.alike import AlikeReadings, identical
 from tunesmith.analysis.drawing import Drawn
-from tunesmith.analysis.html import Shown
 from tunesmith.analysis.notices import Notices
 from tunesmith.analysis.objective import Objectives, best
 from tunesmith.analysis.population import PopulationReadings
+from tunesmith.analysis.shown import Shown
 from tunesmith.analysis.source import Source, decided
 from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, step_of
 from tunesmith.analysis.tables import TableReadings

@@ -21,24 +21,14 @@ if TYPE_CHECKING:
     from tunesmith.analysis.experiment import ExperimentAnalysis
     from tunesmith.analysis.results import Result
 
-__all__ = ["Shown"]
+__all__ = ["experiment_page", "result_page"]
 
 _ROWS = 10
 _TIMES = ("training_iteration", "time_total_s")
 _STATUSES = (RUNNING, PAUSED, PENDING, TERMINATED, ERROR)
 
 
-class Shown:
-    """A mixin for :class:`ExperimentAnalysis`, :class:`ResultGrid` and :class:`Result`: notebooks show them as pages."""
-
-    def _repr_html_(self) -> str:
-        own: Any = self
-        if hasattr(own, "trial"):
-            return _result(own)
-        return _experiment(getattr(own, "_analysis", own))
-
-
-def _experiment(analysis: ExperimentAnalysis) -> str:
+def experiment_page(analysis: ExperimentAnalysis) -> str:
     """Counts, the best trials first, and failures."""
     spec = analysis._book.experiment.spec
     views = analysis.trials
@@ -64,7 +54,7 @@ def _row(view: TrialInfo) -> Row:
     return row
 
 
-def _result(result: Result) -> str:
+def result_page(result: Result) -> str:
     """What the step reported, what it was made with, and where it is."""
     trial, metrics = result.trial, result.metrics
     pieces = [f'<b class="ts-name">{html.escape(trial.trial_name)}</b>', chip(trial.status)]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, overload
 from tunesmith.analysis.drawing import Drawn
 from tunesmith.analysis.experiment import ExperimentAnalysis, open_experiment
 from tunesmith.analysis.frames import frame
-from tunesmith.analysis.html import Shown
 from tunesmith.analysis.notices import Notices
+from tunesmith.analysis.shown import Shown
 from tunesmith.analysis.source import is_ray_experiment
 from tunesmith.analysis.steps import Step, best_step, checkpoints, failure, history, step_of
 from tunesmith.core.flat import ResultDict

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +133,8 @@ def end(
 
 
 def _never_reported(settings: Settings, unseen: set[str], trial: Trial) -> str:
+    import difflib  # only on the way to an error: it is not cheap to import
+
     own = sorted(name for name in trial.metrics if name not in AUTOFILLED)
     missing = next(name for name in settings.metrics if name in unseen)
     close = difflib.get_close_matches(missing, own, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -45,8 +44,8 @@ class Interpreter:
     """
 
     def __init__(self, run: str = "") -> None:
-        self.run = run or secrets.token_hex(8)
-        self._token = secrets.token_hex(8)
+        self.run = run or os.urandom(8).hex()
+        self._token = os.urandom(8).hex()
         self.control, theirs = socket.socketpair()
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         arguments = [sys.executable, *flags, "-c", _CODE, str(theirs.fileno()), str(os.getpid()), *sys.path]

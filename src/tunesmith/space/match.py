@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -65,6 +64,8 @@ def _match_branch(node: Branch, given: Mapping[Any, Any], values: dict[str, Any]
         if child is not None:
             _match(child, entry, values, strict)
         elif strict:
+            import difflib  # only on the way to an error: it is not cheap to import
+
             close = difflib.get_close_matches(str(key), by_text, 1)
             hint = f'did you mean "{close[0]}"?' if close else f"it has {', '.join(by_text) or 'no entries'}."
             raise SpaceError(f"{show((*node.keys, key))}: the space has no such entry; {hint}")

@@ -7,11 +7,13 @@ distributions go through their cumulative distribution function.
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import SpaceError
 from tunesmith.space.domains import Categorical, Domain, Float, Integer, Normal, same
+
+if TYPE_CHECKING:
+    from statistics import NormalDist
 
 __all__ = ["from_unit", "to_unit"]
 
@@ -39,7 +41,7 @@ def to_unit(domain: Domain, value: Any) -> float:
             raise SpaceError(f"{value!r} is none of the options {list(options)!r}.")
         return (index + 0.5) / len(options)
     if isinstance(domain, Normal):
-        return NormalDist(domain.mean, domain.sd).cdf(value)
+        return _normal(domain).cdf(value)
     low, high = _ends(domain)
     position = float(value) + 0.5 if _starts_cell(domain) else float(value)
     if domain.log:  # type: ignore[attr-defined]
@@ -62,7 +64,7 @@ def from_unit(domain: Domain, unit: float) -> Any:
         count = len(domain.categories)
         return domain.categories[min(int(unit * count), count - 1)]
     if isinstance(domain, Normal):
-        value = NormalDist(domain.mean, domain.sd).inv_cdf(min(max(unit, _EDGE), 1.0 - _EDGE))
+        value = _normal(domain).inv_cdf(min(max(unit, _EDGE), 1.0 - _EDGE))
         return value if domain.q is None else _step(value, domain.q)
     low, high = _ends(domain)
     if domain.log:  # type: ignore[attr-defined]
@@ -93,3 +95,9 @@ def _ends(domain: Domain) -> tuple[float, float]:
 
 def _step(value: float, q: float) -> float:
     return float(round(round(value / q) * q, 12 - math.floor(math.log10(q))))
+
+
+def _normal(domain: Normal) -> NormalDist:
+    from statistics import NormalDist  # not cheap to import, and few spaces have such a domain
+
+    return NormalDist(domain.mean, domain.sd)
