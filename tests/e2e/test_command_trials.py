@@ -98,8 +98,9 @@ def test_a_scheduler_stops_them(script, tmp_path):
 
 def test_a_population_copies_their_checkpoints(script, tmp_path):
     scheduler = tune.PopulationBasedTraining(
-        time_attr="training_iteration", perturbation_interval=2, hyperparam_mutations={"lr": tune.uniform(0, 1)}, quantile_fraction=0.5
-    )
+        time_attr="training_iteration", perturbation_interval=2, hyperparam_mutations={"lr": tune.uniform(0, 1)}, quantile_fraction=0.5,
+        synch=True,  # nobody has ended when another one copies it
+    )  # fmt: skip
     analysis = run(program(script, "--steps", "12"), tmp_path, scheduler=scheduler, config={"lr": tune.grid_search([0.01, 0.5])}, seed=1)
     starts = "".join(path.read_text() for path in (tmp_path / "results").glob("*/*/stdout.log"))
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2

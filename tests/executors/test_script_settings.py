@@ -100,7 +100,7 @@ def test_a_formatter_is_built_when_something_is_written(logger, monkeypatch, for
     assert sys.stdout.getvalue() == said
 
 
-def test_a_formatter_that_cannot_be_built_is_the_usual_one(logger, monkeypatch):
+def test_a_formatter_that_cannot_be_built_is_the_usual_one_and_says_so(logger, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(Loud("=%(message)s"))
@@ -110,4 +110,8 @@ def test_a_formatter_that_cannot_be_built_is_the_usual_one(logger, monkeypatch):
     apply_settings((loggers, []))
     monkeypatch.delattr(sys.modules[__name__], "Loud")
     logger.warning("now")
-    assert sys.stdout.getvalue() == "now\n"
+    logger.warning("later")
+    said, *lines = sys.stdout.getvalue().splitlines()
+    assert "own format" in said
+    assert "'Loud'" in said
+    assert lines == ["now", "later"]

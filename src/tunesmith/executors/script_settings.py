@@ -89,7 +89,7 @@ def _dumped(thing: object) -> bytes | None:
 
 
 class _Later(logging.Formatter):
-    """Rebuilt when it is first used: one of torch's should not import torch in every trial. The usual one if it can't be."""
+    """Rebuilt when it is first used: one of torch's should not import torch in every trial. The usual one if it can't be, which is said once."""
 
     def __init__(self, blob: bytes) -> None:
         super().__init__()
@@ -100,6 +100,11 @@ class _Later(logging.Formatter):
         if self._real is None:
             try:
                 self._real = pickle.loads(self._blob)
-            except Exception:
+            except Exception as error:
                 self._real = logging.Formatter()
+                return f"({_lost(error)})\n{self._real.format(record)}"
         return str(self._real.format(record))
+
+
+def _lost(error: Exception) -> str:
+    return f"the script's own format of these lines is not to be had in a trial: {type(error).__name__}: {error}"
