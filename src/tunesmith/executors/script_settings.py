@@ -89,7 +89,7 @@ def _dumped(thing: object) -> bytes | None:
 
 
 class _Later(logging.Formatter):
-    """Rebuilt when it is first used: one of torch's should not import torch in every trial. The usual one if it can't be, and a word of it."""
+    """Rebuilt when it is first used: one of torch's should not import torch in every trial. If it can't be, that is said once."""
 
     def __init__(self, blob: bytes) -> None:
         super().__init__()
