@@ -48,9 +48,9 @@ def test_a_full_disk_ends_the_run_and_keeps_all_that_was_recorded(tmp_path: Path
     assert message.startswith(f"tunesmith.errors.StorageFull: the journal '{tmp_path}/x/experiment.db' cannot be written (")
     assert message.endswith("To go on: resume=True, name='x'.")
     experiment = tune.open_experiment(tmp_path / "x")
-    reported = [trial.last_result["training_iteration"] for trial in experiment.trials]
+    reported = [trial.last_result.get("training_iteration", 0) for trial in experiment.trials]  # one of them may have been too late
     assert 50 < sum(reported) < 300
-    assert [len(experiment.trial_dataframes[trial.path]) for trial in experiment.trials] == reported
+    assert [len(experiment.trial_dataframes.get(trial.path, ())) for trial in experiment.trials] == reported
     again = run(FULL, tmp_path, 0)  # there is space again
     assert (again.returncode, again.stderr) == (0, "")
     for trial in tune.open_experiment(tmp_path / "x").trials:
