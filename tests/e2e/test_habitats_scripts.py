@@ -41,6 +41,26 @@ def test_a_script_without_a_main_guard(program, flags: tuple[str, ...]) -> None:
     assert len(list(program.results.iterdir())) == 1, "trials don't run the script"
 
 
+@pytest.mark.parametrize("layout", [("bare.py", "bare"), ("pack/bare.py", "pack.bare")])
+def test_a_module_that_tunes_while_it_is_imported(program, layout: tuple[str, str]) -> None:
+    """Its trials would begin the same experiment if they imported it."""
+    file, name = layout
+    program.write({file: BARE, "pack/__init__.py": "from pack.bare import train"})
+    done = program.python("-W", "error", "-c", f"import {name}", program.results)
+    assert (done.stdout, done.stderr) == (ANSWER, "")
+    assert len(list(program.results.iterdir())) == 1
+
+
+def test_an_experiment_that_an_import_would_start_in_a_trial_is_refused(program) -> None:
+    program.write({"bare.py": BARE})
+    again = "import sys, tunesmith as tune, bare; tune.run(bare.train, storage_path=sys.argv[1], name='again', verbose=0)"
+    done = program.python("-c", again, program.results, check=False)
+    assert done.stdout == ANSWER
+    assert "ExecutorError: an experiment was to start in the process of a trial" in done.stderr
+    assert "under: if __name__ == '__main__'" in done.stderr
+    assert len(list(program.results.iterdir())) == 2
+
+
 @pytest.mark.parametrize("how", ["-c", "-"])
 def test_code_that_is_in_no_file(program, how: str) -> None:
     if how == "-c":

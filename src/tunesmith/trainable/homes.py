@@ -119,8 +119,13 @@ def _homeless(modules: Mapping[str, Any]) -> Iterator[types.ModuleType]:
             continue
         if file is None and (spec is not None or name in sys.builtin_module_names):
             continue  # built in, or a namespace package
-        if _is_pytests(getattr(spec, "loader", None)) or not _found(name, file):
+        if _is_pytests(getattr(spec, "loader", None)) or _begun(spec) or not _found(name, file):
             yield module
+
+
+def _begun(spec: object) -> bool:
+    """Whether the module is still being imported: it starts the experiment itself, and would again wherever it is imported."""
+    return bool(getattr(spec, "_initializing", False))
 
 
 def _found(name: str, file: str | None) -> bool:

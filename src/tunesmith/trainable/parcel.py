@@ -18,6 +18,7 @@ import struct
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,13 @@ from tunesmith.trainable.base import TrainableSpec
 from tunesmith.trainable.homes import Described, by_value, describe, home, main_module
 from tunesmith.trainable.serialize import blamed
 
-__all__ = ["Parcel", "check_picklable", "pack_config", "pack_trainable", "unpack"]
+__all__ = ["Parcel", "check_picklable", "pack_config", "pack_trainable", "unpack", "unpacking"]
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 _SIZE = struct.Struct("<Q")
 _LIMIT = 1 << 20
 """A class that the trainable does not mention goes along only if it drags no more bytes with it."""
+_unpacking: ContextVar[bool] = ContextVar("unpacking", default=False)
 
 
 @dataclass(slots=True)
@@ -80,9 +82,18 @@ def unpack(data: bytes | memoryview, buffers: Sequence[Any] = ()) -> Any:
     """What was packed; its classes and functions are in their homes afterwards."""
     view = memoryview(data)
     (size,) = _SIZE.unpack_from(view)
-    if size:
-        _follow(main_module(), pickle.loads(view[_SIZE.size : _SIZE.size + size]))
-    return _load(view[_SIZE.size + size :], buffers)
+    outside = _unpacking.set(True)
+    try:
+        if size:
+            _follow(main_module(), pickle.loads(view[_SIZE.size : _SIZE.size + size]))
+        return _load(view[_SIZE.size + size :], buffers)
+    finally:
+        _unpacking.reset(outside)
+
+
+def unpacking() -> bool:
+    """Whether this code runs because :func:`unpack` imports the module that it is in."""
+    return _unpacking.get()
 
 
 def _joined(classes: bytes, data: bytes) -> bytes:
