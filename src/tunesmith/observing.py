@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.awaited import AwaitedWatch
 from tunesmith.blame import describe_exception
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
@@ -45,6 +46,7 @@ def observers(
     loggers = loggers_from(None, own) if spec.loggers is None else [*own, *spec.loggers]
     info = {"stop": spec.stop, "num_samples": spec.num_samples, "total_num_samples": settings["num_samples"]}
     found: list[Observer] = [RoomWatch(header, past), RerunWatch(spec, header, past), NoticeWatch(header, past)]
+    found.append(AwaitedWatch(spec, header, past))
     if hooks:
         from tunesmith.callback import CallbackObserver
 

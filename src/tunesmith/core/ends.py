@@ -135,8 +135,11 @@ def end(
 def _never_reported(settings: Settings, unseen: set[str], trial: Trial) -> str:
     import difflib  # only on the way to an error: it is not cheap to import
 
-    own = sorted(name for name in trial.metrics if name not in AUTOFILLED)
+    own = sorted(name for name in {*trial.metrics, *trial.named} if name not in AUTOFILLED)
     missing = next(name for name in settings.metrics if name in unseen)
+    if missing in own:
+        what = "an array or an object" if missing in trial.named else f"the text {trial.metrics[missing]!r:.60}"
+        return f"metric '{missing}' was reported as {what}, and must be a number."
     close = difflib.get_close_matches(missing, own, 1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"metric '{missing}' was never reported; reported were: {', '.join(own) or 'none'}.{hint}"

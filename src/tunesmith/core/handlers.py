@@ -190,6 +190,7 @@ def reported(ctl: Controller, event: ev.Reported) -> Decisions:
     metrics = event.metrics
     trial.iteration = event.iteration
     trial.metrics = metrics
+    trial.named = event.named
     trial.time_total = metrics.get("time_total_s", 0.0)
     repeat = event.iteration <= trial.frontier
     if not repeat:
@@ -199,7 +200,7 @@ def reported(ctl: Controller, event: ev.Reported) -> Decisions:
         state.unpin(trial.loaded)
         trial.loaded = None
     if state.unseen:
-        state.unseen.difference_update(metrics)
+        state.unseen.difference_update([name for name, value in metrics.items() if not isinstance(value, str)])
     if state.settings.max_silence_s is not None:
         state.arm(f"silence:{trial.number}", state.now + state.settings.max_silence_s)
     if not trial.then:

@@ -55,7 +55,7 @@ class Trial:
         then: what follows when the attempt ends: "" (decide by its outcome), end, pause, exploit, interrupt, resize.
         outcome, reason: of a stop, pause, exploit or resize under way; by: what ends it, where a resume may raise that (``criterion``,
             ``bound`` with the option and its value, ``halt:budget``), as it goes into the decision "end".
-        iteration, time_total, metrics: of the newest report.
+        iteration, time_total, metrics, named: of the newest report.
         frontier: the highest iteration that the scheduler has been shown; repeats after a rewind are not shown again.
         mode: how it is paused: warm, cold or rerun.
         left: while paused with its work (warm, cold): what is left of ``max_trial_s``, seconds.
@@ -87,6 +87,7 @@ class Trial:
     iteration: int = 0
     time_total: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
     frontier: int = 0
     mode: str = ""
     left: float | None = None

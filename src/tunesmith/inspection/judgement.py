@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from tunesmith.awaited import meant, wanted_keys
 from tunesmith.core.ends import AUTOFILLED
 from tunesmith.core.flat import ResultDict
-from tunesmith.hints import did_you_mean
 from tunesmith.inspection.rehearsal import Seen
 from tunesmith.progress.text import cut
 from tunesmith.space import Space
 from tunesmith.spec import ExperimentSpec
 from tunesmith.trainable.watched import Reads
 
-__all__ = ["judge_keys", "judge_unread", "said", "unread_paths", "wanted_keys", "went_on", "where"]
-
-_GIVEN = frozenset({"done", "should_checkpoint", "trial_id", "config"})
-"""What stop criteria find in every result."""
+__all__ = ["judge_keys", "judge_unread", "said", "unread_paths", "went_on", "where"]
 
 Texts = tuple[list[str], list[str]]
 """Problems and warnings."""
@@ -37,21 +34,6 @@ def said(seen: Seen) -> str:
     return f"{where(seen)}{text}{' ...' if len(lines) > 1 else ''}"
 
 
-def wanted_keys(spec: ExperimentSpec) -> dict[str, list[str]]:
-    """Keys of reports -> who looks for them."""
-    wanted: dict[str, list[str]] = {}
-    for name in spec.metrics:
-        wanted.setdefault(name, []).append("the metric")
-    for key in spec.stop.compares() if spec.stop is not None else ():
-        wanted.setdefault(key, []).append("the stop criterion")
-    time_attr = getattr(spec.scheduler, "time_attr", None)
-    if isinstance(time_attr, str):
-        wanted.setdefault(time_attr, []).append("the scheduler's time_attr")
-    if spec.checkpoint.score_attribute is not None:
-        wanted.setdefault(spec.checkpoint.score_attribute, []).append("the score attribute of checkpoints")
-    return {key: users for key, users in wanted.items() if key.partition("/")[0] not in _GIVEN}
-
-
 def judge_keys(spec: ExperimentSpec, seen: Seen) -> Texts:
     """Is there in the reports what the run will look for? What a trial that ended by itself has not reported will never come."""
     problems: list[str] = []
@@ -66,7 +48,7 @@ def judge_keys(spec: ExperimentSpec, seen: Seen) -> Texts:
                 what = "is an array or an object" if key in others else f"is {cut(repr(value), 60)}"
                 problems.append(f"{who} {what}, and must be a number")
         elif value is None:
-            text = f"{who} is not among what was reported: {', '.join(own) or 'nothing'}.{did_you_mean(key, own)}"
+            text = f"{who} is not among what was reported: {', '.join(own) or 'nothing'}.{meant(key, own)}"
             if seen.over:
                 problems.append(text)
             else:

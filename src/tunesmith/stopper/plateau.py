@@ -66,6 +66,9 @@ class TrialPlateauStopper(Stopper):
             return False
         return _std(window) < self.std
 
+    def compares(self) -> Iterable[str]:
+        return [self.metric]
+
     def reason(self) -> str:
         return f"{self.metric} has been on a plateau for {self.num_results} reports (standard deviation below {number(self.std)})"
 
@@ -120,6 +123,9 @@ class ExperimentPlateauStopper(Stopper):
 
     def stop_all(self) -> bool:
         return self._in_a_row > 0 and self._in_a_row >= self.patience
+
+    def compares(self) -> Iterable[str]:
+        return [self.metric]
 
     def reason(self) -> str:
         return f"the {self.top} best values of {self.metric} no longer differ (standard deviation at most {number(self.std)})"
