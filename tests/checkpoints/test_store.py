@@ -75,6 +75,15 @@ def test_copies_by_hand_where_the_kernel_cannot(store, source, monkeypatch):
     assert os.path.getsize(os.path.join(path, "a.bin")) == 100_000
 
 
+@pytest.mark.parametrize("inside", [".", "trial_0"])
+def test_a_directory_that_holds_the_stored_checkpoints_is_refused(store, tmp_path, inside):
+    store.save(0, {"epoch": 1}, 1)
+    (tmp_path / "link").symlink_to(tmp_path / "exp")
+    with pytest.raises(SpecError, match=r"copy would go into itself, for .* in .*/trial_0\. .* directory of its own"):
+        store.save(0, tmp_path / "link" / inside, 2)
+    assert os.listdir(tmp_path / "exp" / "trial_0") == ["checkpoint_000000"]
+
+
 def test_a_dict_and_an_empty_directory(store, tmp_path):
     (tmp_path / "empty").mkdir()
     assert store.open(store.save(0, {"epoch": 1}, 1).id).to_dict() == {"epoch": 1}

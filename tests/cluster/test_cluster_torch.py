@@ -39,7 +39,7 @@ def train(config):
         nodes = gathered((ray.get_runtime_context().get_node_id() if ray.is_initialized() else "", os.getpid()))
         tune.report(
             loss=step, first=first, equal=all(one == weights[0] for one in weights), pids=len({pid for _, pid in nodes}),
-            remote=nodes[1][0], lr=config["lr"], checkpoint={"step": step},
+            remote=nodes[1][0], lr=config["lr"], flags="".join(gathered(os.environ.get("OF_THE_DRIVER", "-"))), checkpoint={"step": step},
         )  # fmt: skip
 
 
@@ -55,12 +55,13 @@ def run(tmp_path, trouble=nothing, **options):
     )  # fmt: skip
 
 
-def test_ranks_run_on_several_nodes_and_are_in_step(tmp_path):
+def test_ranks_run_on_several_nodes_and_are_in_step(tmp_path, monkeypatch):
+    monkeypatch.setenv("OF_THE_DRIVER", "1")
     analysis = run(tmp_path)
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
     for trial in analysis.trials:
         last = trial.last_result
-        assert (last["training_iteration"], last["equal"], last["pids"]) == (4, True, 2)
+        assert (last["training_iteration"], last["equal"], last["pids"], last["flags"]) == (4, True, 2, "11")
         assert last["remote"] in {node["NodeID"] for node in ray.nodes()}
 
 

@@ -9,6 +9,8 @@ import shutil
 import threading
 from collections.abc import Callable
 
+from tunesmith.errors import SpecError
+
 __all__ = ["Remover", "copy_file", "copy_tree", "fsync", "seal", "size_of"]
 
 
@@ -21,7 +23,16 @@ def size_of(folder: str, but: str = "") -> int:
 
 
 def copy_tree(source: str, target: str, copy: Callable[[str, str], object]) -> None:
-    """Links in the user's tree are followed: a checkpoint must not depend on files outside it."""
+    """Links in the user's tree are followed: a checkpoint must not depend on files outside it.
+
+    Raises:
+        SpecError: ``target`` is in ``source``: the copy would go into itself.
+    """
+    if os.path.realpath(target).startswith(os.path.join(os.path.realpath(source), "")):
+        raise SpecError(
+            f"report(checkpoint={source!r}): its copy would go into itself, for checkpoints are kept in {os.path.dirname(target)}. Write "
+            f"the trial's state into a directory of its own, such as {os.path.join(source, 'state')}."
+        )
     for folder, names, files in os.walk(source, followlinks=True):
         inside = os.path.join(target, os.path.relpath(folder, source))
         for name in names:

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import queue
+import re
 import shutil
 import signal
 import socket
@@ -36,6 +37,8 @@ __all__ = ["ActorWorker", "EarLine", "Road"]
 
 _PIECE = 1 << 20
 """Bytes of a log in one message."""
+_STORES = re.compile(r"checkpoint_\d{6,}|\.checkpoint_\d{6,}\..*|\.stage_checkpoint_.*")
+"""Directories of the store in that of a trial."""
 
 
 class ActorWorker(Worker):
@@ -75,7 +78,6 @@ class ActorWorker(Worker):
         here = together(drivers, self._own, variables.pop(HOST, None) == socket.gethostname(), brought=brought)
         here.apply(variables)
         return here
-
 
     # -- where the driver's disk is not seen -----------------------------------------------------------------------------
 
@@ -138,7 +140,8 @@ class _Scratch:
     def send_files(self) -> None:
         """What else the trial has left in its directory."""
         for folder, below, names in os.walk(self._home):
-            below[:] = [name for name in below if not name.startswith((".", "checkpoint_"))]
+            if folder == self._home:
+                below[:] = [name for name in below if not _STORES.fullmatch(name)]
             for path in (os.path.join(folder, name) for name in names):
                 if path in self._logs or not os.path.isfile(path):
                     continue

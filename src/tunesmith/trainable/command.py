@@ -77,7 +77,7 @@ def command(
     that is meant as such is written twice.
 
     The program is looked for in PATH, but first among the programs of the virtual environment that the trial runs in. It inherits the
-    trial's environment. What it prints goes to the trial's logs. It reports in one of three ways:
+    trial's environment, but for ``RANK`` and its like. What it prints goes to the trial's logs. It reports in one of three ways:
 
     * A Python program calls ``tune.report``, ``tune.get_checkpoint`` and ``tune.get_context``, as if it were the trial. Of processes that
       work together (``torchrun``), that with ``RANK=0`` reports, and the others may.

@@ -22,6 +22,7 @@ from tunesmith.errors import TrialStopped, UserCodeError
 from tunesmith.executors.oom import OomWatch
 from tunesmith.trainable import session as session_module
 from tunesmith.trainable.attendance import Attendance
+from tunesmith.trainable.place import VARIABLES
 from tunesmith.trainable.program import Program, Tee, ended_badly, inherited
 from tunesmith.trainable.relay import RELAY, Peer, Relay
 from tunesmith.trainable.worker import Answer, Session
@@ -105,8 +106,8 @@ class _Run(Attendance):
         self.selector.register(self._pipes[0], selectors.EVENT_READ, self._readable)
         stdout = self._stdout.pipe() if self._stdout is not None else inherited(sys.stdout)
         try:
-            environment = {**os.environ, **self._variables, RELAY: self.relay.address}
-            self._program.start(environment, stdout, self._stderr.pipe())
+            ours = {name: value for name, value in os.environ.items() if name not in VARIABLES}  # our place is not the program's
+            self._program.start({**ours, **self._variables, RELAY: self.relay.address}, stdout, self._stderr.pipe())
         finally:
             for tee in self._tees():
                 tee.started()
@@ -175,12 +176,11 @@ class _Run(Attendance):
 
     def _report(self, metrics: dict[str, Any], where: str) -> None:
         checkpoint = metrics.pop("checkpoint", None)
-        if checkpoint is not None:
-            if not isinstance(checkpoint, str):
-                raise UserCodeError(f'{self._shown} reported in {where} "checkpoint": {checkpoint!r}; expected the path of a directory.')
-            checkpoint = os.path.join(self._directory, checkpoint)
+        if not isinstance(checkpoint, str | None):
+            raise UserCodeError(f'{self._shown} reported in {where} "checkpoint": {checkpoint!r}; expected the path of a directory.')
+        folder = os.path.join(self._directory, checkpoint) if checkpoint else None
         with self._held():
-            self.relay.report(lambda session: session.report(metrics, checkpoint))
+            self.relay.report(lambda session: session.report(metrics, folder))
 
     def _changed(self, peer: Peer) -> None:
         if peer.rank == 0:
@@ -260,5 +260,3 @@ def _number(text: str) -> Any:
         with contextlib.suppress(ValueError):
             return kind(text)
     return text
-
-

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-__all__ = ["Place"]
+__all__ = ["VARIABLES", "Place"]
+
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""By which torchrun and its like tell a process its place, the first four those of a :class:`Place`."""
 
 
 class Place(NamedTuple):
@@ -19,5 +22,5 @@ class Place(NamedTuple):
     @classmethod
     def of_environment(cls) -> Place:
         """As the variables say that torchrun and its like set."""
-        numbers = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")]
+        numbers = [os.environ.get(name, "") for name in VARIABLES[:4]]
         return cls(*(int(number) if number.isdecimal() else usual for number, usual in zip(numbers, cls(), strict=True)))

@@ -29,13 +29,18 @@ _TAIL = 20
 """Lines of its standard error that are told."""
 _LONGEST = 1000
 """Characters of such a line."""
+_NO_FIRST_LINE = "A script needs a first line such as #!/bin/sh."
 _TIED = (
     "import ctypes, os, sys\n"
     "ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)\n"
     "os.getppid() == int(sys.argv[1]) or os._exit(1)\n"
-    "os.execv(sys.argv[2], sys.argv[3:])\n"
+    "try:\n"
+    "    os.execv(sys.argv[2], sys.argv[3:])\n"
+    "except OSError as error:\n"
+    f'    sys.stderr.write(f"{{sys.argv[2]}} can\'t be started: {{error.strerror}}. {_NO_FIRST_LINE}\\n")\n'
+    "sys.exit(126)\n"
 )
-"""Ties a program to the life of the process that starts it."""
+"""Ties a program to the life of the process that starts it. As a shell does, it ends with 126 if the program can't be executed."""
 
 
 class Program:
@@ -86,7 +91,7 @@ class Program:
                 stderr=stderr, process_group=0,
             )  # fmt: skip
         except OSError as error:
-            raise SpecError(f"{self._shown} can't be started: {error}. A script needs a first line such as #!/bin/sh.") from error
+            raise SpecError(f"{self._shown} can't be started: {error}. {_NO_FIRST_LINE}") from error
         self.end = end_of(self._process)
 
     def over(self) -> None:

@@ -6,7 +6,6 @@ import os
 import pickle
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -92,7 +91,7 @@ def run_rank(job: Job, start: Checkpoint | None = None) -> int:
     except TrialStopped:
         pass
     except BaseException as failed:
-        error = {**describe(failed), "outcome": outcome_of(failed), "at": time.monotonic()}
+        error = {**describe(failed), "outcome": outcome_of(failed)}
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         newest = {name: module for name, module in sys.modules.copy().items() if name not in before}

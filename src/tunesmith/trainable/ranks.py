@@ -111,7 +111,7 @@ class Plan:
             self._given = {
                 "trainable": parcel.data, "buffers": [bytes(buffer) for buffer in parcel.buffers], "config": pack_config(self._config),
                 "address": run.relay.address, "places": run.places, "setup": group.setup, "variables": self._variables(),
-                "threads": group.threads, "seed": run.seed, "main": describe(main_module()), "argv": sys.argv, "path": list(sys.path),
+                "threads": group.threads, "seed": run.seed, "main": describe(main_module()), "argv": sys.argv,
             }  # fmt: skip
         return self._given
 
@@ -155,7 +155,7 @@ class _Run(Attendance):
         self.cpus = max(1, int(session.assignment.resources.get("cpu", 1.0))) if session is not None else 1
         self._ranks: dict[int, Attended] = {}
         self._ended: dict[int, dict[str, Any]] = {}  # what ranks have said of their ends
-        self._failed: dict[int, tuple[str, str, BaseException | None]] = {}  # rank -> outcome, what is said of it, cause
+        self._failed: dict[int, tuple[str, str, BaseException | None]] = {}  # rank -> outcome, what is said of it, cause; as heard
         self._until: float | None = None
         self._modules: dict[str, None] = {}
         self._meeting: Any = None
@@ -246,9 +246,8 @@ class _Run(Attendance):
         self._until = min(self._until or float("inf"), time.monotonic() + _SETTLE_S)
 
     def _raise(self) -> None:
-        """The one that is to blame: whose process was lost, else who was first."""
-        lost = [rank for rank in self._failed if rank not in self._ended]
-        rank = lost[0] if lost else min(self._failed, key=lambda one: self._ended[one]["at"])
+        """The one that is to blame: whose process was lost, else who was heard first. Clocks of their own differ between machines."""
+        rank = next((rank for rank in self._failed if rank not in self._ended), next(iter(self._failed)))
         outcome, what, cause = self._failed[rank]
         message = f"rank {rank} of {self.group.size} failed: {what}"
         if outcome == "infeasible":

@@ -7,6 +7,7 @@ from where storage is shared; else that travels through Ray's object store.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -14,13 +15,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunesmith.checkpoints.checkpoint import Checkpoint
+from tunesmith.errors import UserCodeError
 from tunesmith.executors.parts import pack, unpack
+from tunesmith.executors.ray_surroundings import together
+from tunesmith.executors.surroundings import Surroundings
+from tunesmith.trainable import session as session_module
 from tunesmith.trainable.attendance import Attended
 from tunesmith.trainable.homes import set_main
 from tunesmith.trainable.place import Place
 from tunesmith.trainable.rank import job_of, run_rank
 from tunesmith.trainable.ranks import Plan, Start
 from tunesmith.trainable.ranks_here import start_here
+from tunesmith.trainable.worker import Answer
 
 __all__ = ["OnRay", "on_ray"]
 
@@ -48,6 +54,9 @@ class OnRay:
     Attributes:
         host: address at which the trial can be reached.
         places: of the ranks.
+
+    Raises:
+        UserCodeError: a rank is lost before it has begun. That is no failure of the trial's own.
     """
 
     def __init__(self, ray: Any, group: Any, size: int) -> None:
@@ -63,7 +72,7 @@ class OnRay:
         }  # fmt: skip
         self.host: str = ray.util.get_node_ip_address()
         here = ray.get_runtime_context().get_node_id()
-        nodes = [here, *ray.get([one.node.remote() for one in self._actors.values()])]
+        nodes = [here, *(self._said(rank, actor.node.remote()) for rank, actor in self._actors.items())]
         self.places = [Place(rank, size, nodes[:rank].count(node), nodes.count(node)) for rank, node in enumerate(nodes)]
 
     def starter(self, rank: int) -> Start:
@@ -74,9 +83,22 @@ class OnRay:
         actor = self._actors[rank]
         checkpoint = plan.checkpoint
         parts = None
-        if checkpoint is not None and not self._ray.get(actor.sees.remote(checkpoint)):
+        if checkpoint is not None and not self._said(rank, actor.sees.remote(checkpoint)):
             parts = [self._ray.put(part) for part in pack(checkpoint)]
-        return _Remote(self._ray, actor, actor.run.remote(plan.packed(), rank, parts))
+        surroundings = Surroundings.present().plain()
+        return _Remote(self._ray, actor, actor.run.remote(plan.packed(), rank, parts, surroundings, socket.gethostname()))
+
+    def _said(self, rank: int, call: Any) -> Any:
+        """What the actor of a rank answers."""
+        gone = self._ray.exceptions
+        try:
+            return self._ray.get(call)
+        except (gone.RayActorError, gone.NodeDiedError, gone.WorkerCrashedError) as error:
+            for actor in self._actors.values():
+                self._ray.kill(actor, no_restart=True)
+            if (session := session_module.current()) is not None:
+                session.ended = Answer("stop", outcome="worker_lost")
+            raise UserCodeError(f"rank {rank} of {len(self._actors) + 1} was lost before it began: {error}") from error
 
 
 class _Rank:
@@ -92,11 +114,15 @@ class _Rank:
         """Whether the directory is there."""
         return os.path.isdir(path)
 
-    def run(self, given: Mapping[str, Any], rank: int, parts: Any) -> int:
-        """Run the rank to its end."""
+    def run(self, given: Mapping[str, Any], rank: int, parts: Any, surroundings: tuple[Any, ...], host: str) -> int:
+        """Run the rank to its end.
+
+        Args:
+            surroundings: of the trial's own process, on the machine ``host``.
+        """
         import ray
 
-        sys.path[:] = given["path"]
+        together(Surroundings(*surroundings), Surroundings.present(), host == socket.gethostname()).apply({})
         sys.argv = given["argv"]
         set_main(given["main"])
         job = job_of(given, given["places"][rank])

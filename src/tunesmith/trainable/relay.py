@@ -32,6 +32,8 @@ RELAY = "TUNESMITH_RELAY"
 """The environment variable that tells a process where its trial listens: ``host:port:token``."""
 
 _CHUNK = 1 << 18
+_GREETING = 1 << 16
+"""Bytes of one who has not shown the token."""
 
 
 class Peer:
@@ -141,9 +143,10 @@ class Relay:
             if lines.peer is not None:
                 self._changed(lines.peer)
 
-    def _first(self, lines: _Lines, message: dict[str, Any]) -> None:
-        """Who does not know the token is not answered."""
-        if not hmac.compare_digest(str(message.get("token", "")).encode(), self._token.encode()):
+    def _first(self, lines: _Lines, message: Any) -> None:
+        """Who does not know the token is not answered. Anybody may have sent anything."""
+        token = message.get("token") if isinstance(message, dict) else None
+        if not isinstance(token, str) or not hmac.compare_digest(token.encode(), self._token.encode()):
             raise ConnectionError
         peer = lines.peer = Peer(lines.socket, int(message.get("rank", 0)))
         lines.take = lambda _, message: self._take(peer, message)
@@ -229,12 +232,14 @@ class _Lines:
             if not data:
                 return False
             self._rest += data
+            if self.peer is None and len(self._rest) > _GREETING:
+                return False
             if b"\n" in data:
                 *lines, rest = bytes(self._rest).split(b"\n")
                 self._rest = bytearray(rest)
                 for line in lines:
                     self.take(self, json.loads(line))
-        except (ConnectionError, ValueError):  # it is gone, or speaks another language
+        except (ConnectionError, ValueError, RecursionError):  # it is gone, or speaks another language
             return False
         return True
 
