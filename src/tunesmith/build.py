@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith import checks
 from tunesmith.config import CheckpointConfig, FailureConfig, sync_policy
 from tunesmith.create import create_executor, create_scheduler, create_searcher, usual_searcher
-from tunesmith.errors import ExecutorError, SpecError
+from tunesmith.errors import SpecError
 from tunesmith.executors.usual import usual_executor
 from tunesmith.objectives import agree
 from tunesmith.places import JOURNAL, check_name, choose_directory, default_name, given_storage, storage_root
@@ -140,13 +140,9 @@ def check(
     """
     from tunesmith.space import Space
     from tunesmith.stopper import stopper_from
-    from tunesmith.trainable.parcel import unpacking
+    from tunesmith.trainable.parcel import refuse_unpacking
 
-    if unpacking():
-        raise ExecutorError(
-            "an experiment was to start in the process of a trial, which imports your module because the trainable is in it. Put what must "
-            "run only once, such as tune.run, under: if __name__ == '__main__':"
-        )
+    refuse_unpacking()
     if config is not None and not isinstance(config, Mapping):
         raise SpecError(f"config must be a dict (name -> value or domain), got {type(config).__name__} {config!r}.")
     name = None if name is None else check_name(name)

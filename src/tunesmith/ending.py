@@ -47,10 +47,10 @@ def perform(spec: ExperimentSpec, ended: list[Finished] | None = None) -> Experi
         raise
     except (KeyboardInterrupt, SystemExit) as error:
         by = " by Ctrl-C" if isinstance(error, KeyboardInterrupt) else ""
-        logging.getLogger("tunesmith").warning("broken off%s. What was reported is kept; to go on: %s.", by, _again(spec))
+        logging.getLogger("tunesmith").warning("broken off%s.%s", by, _again(spec, " What was reported is kept; to go on"))
         raise
     except StorageFull as error:
-        raise StorageFull(f"{error} To go on: {_again(spec)}.") from error.__cause__
+        raise StorageFull(f"{error}{_again(spec)}") from error.__cause__
     if ended is not None:
         ended.append(finished)
     from tunesmith.analysis import ExperimentAnalysis  # not before it is needed: first trials would wait for it
@@ -60,9 +60,9 @@ def perform(spec: ExperimentSpec, ended: list[Finished] | None = None) -> Experi
     return analysis
 
 
-def _again(spec: ExperimentSpec) -> str:
-    """The arguments that go on with it."""
-    return f"resume=True, name={spec.name!r}"
+def _again(spec: ExperimentSpec, lead: str = " To go on") -> str:
+    """The end of a message: the arguments that go on with it; nothing where no files are kept."""
+    return f"{lead}: resume=True, name={spec.name!r}." if spec.kept else ""
 
 
 def _clear(path: str) -> None:
@@ -82,7 +82,7 @@ def _clear(path: str) -> None:
         pass  # an empty directory more is no reason to hide what was refused
 
 
-def failure_text(finished: Finished, analysis: ExperimentAnalysis) -> str:
+def failure_text(finished: Finished, analysis: ExperimentAnalysis, kept: bool = True) -> str:
     """``3 of 20 trials failed: KeyError: 'lr' at train.py:42 (3x: 4f2a1_00003, ...)``, and how to run one of them again."""
     groups = finished.failures.groups
     failed, total = finished.failures.count(), sum(finished.counts.values())
@@ -96,7 +96,8 @@ def failure_text(finished: Finished, analysis: ExperimentAnalysis) -> str:
         "breaker": f" {finished.reason.partition(':')[0].capitalize()}, so no more were started.",
         "fail_fast": " With fail_fast the first failure ends the run, so no more were started.",
     }.get(finished.kind, "")
-    return f"{failed} of {total} trials failed: {'; '.join(parts)}.{why} To run one of them again, in this terminal: {again}"
+    hint = f"To run one of them again, in this terminal: {again}" if kept else "Their files were temporary: storage_path= keeps them."
+    return f"{failed} of {total} trials failed: {'; '.join(parts)}.{why} {hint}"
 
 
 def rerun_command(path: str, trial_id: str) -> str:
@@ -110,11 +111,11 @@ def _conclude(spec: ExperimentSpec, finished: Finished, analysis: ExperimentAnal
             raise UserCodeError(f"no trial could be started: {finished.exhausted}")
         logging.getLogger("tunesmith").warning("no more configurations were proposed: %s", finished.exhausted)
     if finished.kind == "metric":
-        raise MetricError(f"{finished.reason} The results so far are in {finished.path}.")
+        raise MetricError(finished.reason + (f" The results so far are in {finished.path}." if spec.kept else ""))
     if finished.broken:
-        raise UserCodeError(f"{finished.broken} To go on: {_again(spec)}.")
+        raise UserCodeError(f"{finished.broken}{_again(spec)}")
     if finished.kind == "drain":
-        logging.getLogger("tunesmith").warning("%s; unfinished trials can go on: %s.", finished.reason, _again(spec))
+        logging.getLogger("tunesmith").warning("%s%s", finished.reason, _again(spec, "; unfinished trials can go on") or ".")
     if finished.exit_code:
         raise SystemExit(finished.exit_code)
     cut_short = finished.kind in _BY_FAILURES
@@ -124,10 +125,10 @@ def _conclude(spec: ExperimentSpec, finished: Finished, analysis: ExperimentAnal
         raise original
     # who asked for fail_fast="raise" gets something raised, too, where the trial has left no exception (nan, a lost worker)
     if failed and (policy.raise_on_failed_trial or (policy.fail_fast == "raise" and finished.kind == "fail_fast")):
-        raise TrialsFailed(failure_text(finished, analysis), [trial for trial in analysis.trials if trial.status == ERROR])
+        raise TrialsFailed(failure_text(finished, analysis, spec.kept), [trial for trial in analysis.trials if trial.status == ERROR])
     if cut_short:
         reason = finished.reason.rstrip(".")
-        logging.getLogger("tunesmith").warning("%s. No more trials were started; to go on: %s.", reason, _again(spec))
+        logging.getLogger("tunesmith").warning("%s. No more trials were started%s", reason, _again(spec, "; to go on") or ".")
 
 
 def _original(spec: ExperimentSpec, failures: FailureLog) -> BaseException | None:

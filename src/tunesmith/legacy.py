@@ -59,10 +59,27 @@ RULES: Mapping[str, Rule] = {
     "sync_function": _missing(why="give a directory or a URL as storage_path"),
     "sync_to_cloud": _missing(why="give the URL as storage_path"),
     "trial_executor": _missing(why="use executor='inline'"),
+    "local_mode": _missing(False, why="use executor='inline', with which trials run in this process"),
     "trial_resources": _missing(why="use resources_per_trial"),
     "upload_dir": _missing(why="give the URL as storage_path"),
     "_experiment_checkpoint_dir": _missing(why="use storage_path and name"),
 }
+
+
+ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "param_space": ("config", "the search space is its argument config"),
+    "config": ("param_space", "the search space is its argument param_space"),
+    "tune_config": ("num_samples", "what is in a TuneConfig are arguments of its own, as in run(metric=..., num_samples=...)"),
+    "run_config": ("storage_path", "what is in a RunConfig are arguments of its own, as in run(name=..., stop=...)"),
+    "resources_per_trial": ("param_space", "use tune.with_resources(trainable, {...})"),
+    **dict.fromkeys(
+        ("metric", "mode", "num_samples", "scheduler", "search_alg"), ("tune_config", "give it in tune_config=TuneConfig(...)")
+    ),
+    **dict.fromkeys(
+        ("name", "stop", "storage_path", "local_dir", "verbose", "callbacks"), ("run_config", "give it in run_config=RunConfig(...)")
+    ),
+}
+"""Argument of the other front -> an argument by which a front is known that has it elsewhere, and where."""
 
 
 def settle(owner: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -78,6 +95,9 @@ def settle(owner: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
     """
     for name, value in given.items():
         rule = RULES.get(name)
+        mark, place = ELSEWHERE.get(name, ("", ""))
+        if rule is None and mark in known:
+            raise SpecError(f"{owner} has no argument {name!r}; {place}.")
         if rule is None:
             refuse_unknown(owner, {name: value}, known)
         elif any(value is idle or (type(value) is type(idle) and value == idle) for idle in rule.idle):

@@ -94,6 +94,7 @@ class ExperimentSpec:
     ``remote`` is the experiment's place in remote storage; None: it is at ``path`` only.
     ``resume``: the experiment is there already, and ``plan`` says what is taken up of it.
     ``executor_why``: why it is that one, where nobody has named it.
+    ``kept`` False: its files are gone when the run is over, so nothing is said of how to go on with them.
     ``loggers`` None: the default files; else the ``LoggerCallback`` instances to run instead (``()``: no files at all).
     """
 
@@ -136,3 +137,4 @@ class ExperimentSpec:
     journal_mode: Literal["auto", "local", "network"] = "auto"
     remote: Remote | None = None
     sync: SyncPolicy = field(default_factory=SyncPolicy)
+    kept: bool = True

@@ -107,6 +107,16 @@ def test_it_is_said_once_when_the_best_is_asked_for(curves: Any, caplog: pytest.
     assert len(caplog.messages) == 1
 
 
+def test_automatic_keys_are_alike_by_nature(curves: Any, in_memory: Make, caplog: pytest.LogCaptureFixture) -> None:
+    records = [Record(ev.Suggested(number, {"x": number})) for number in range(2)]
+    records += [Record(ev.Reported(number, 0, step, {"training_iteration": step})) for number in range(2) for step in range(1, 5)]
+    analysis = in_memory(*records, spec={})
+    assert analysis.get_last_checkpoint() is None
+    assert analysis.get_best_trial("training_iteration", "max").number == 0
+    assert len(analysis.identical_curves("training_iteration")) == 1, "whoever asks is told"
+    assert not caplog.messages
+
+
 def test_a_metric_that_is_no_ones(curves: Any, in_memory: Make) -> None:
     with pytest.raises(MetricError, match=r"'los' was reported by no trial. Did you mean 'loss'"):
         curves(({"x": 1}, DOWN)).identical_curves("los")

@@ -58,6 +58,13 @@ def test_to_dict_of_files_says_what_is_there(folder):
         Checkpoint(folder).to_dict()
 
 
+def test_of_a_full_folder_a_few_names_are_enough(tmp_path):
+    for number in range(8):
+        (tmp_path / f"{number}.npy").touch()
+    with pytest.raises(SpecError, match=r"it holds 0\.npy, 1\.npy, 2\.npy, 3\.npy, 4\.npy and 3 more\. Use as_directory"):
+        Checkpoint(tmp_path).to_dict()
+
+
 def test_metadata(folder):
     checkpoint = Checkpoint(folder)
     assert checkpoint.get_metadata() == {}

@@ -153,7 +153,7 @@ def test_a_trial_that_does_not_end_is_killed_in_time_and_goes_on_next_time(scrip
     done = run(script, tmp_path, "local", "clings", "SIGINT")
     assert done.returncode == 0, done.stderr
     assert "RETURNED ['PENDING']" in done.stdout
-    assert "will be tried again: killed, as it had not ended within drain_s=0.5; starts anew" in done.stdout
+    assert "killed, as it had not ended within drain_s=0.5; a resume starts it anew" in done.stdout
     assert "(0.5 s)" in done.stderr
     again = run(script, tmp_path, "local", "clings", "")
     assert "RETURNED ['TERMINATED', 'TERMINATED', 'TERMINATED']" in again.stdout, again.stderr

@@ -404,6 +404,19 @@ def test_models_that_cannot_be_resumed(tmp_path, model, message) -> None:
         resume(model(), saved)
 
 
+@pytest.mark.parametrize(("model", "message"), [(lambda: build(compiled=False), "not compiled yet"), (own, "has no weights yet")])
+def test_a_new_trial_says_so_too_and_not_only_its_retry(tmp_path, model, message) -> None:
+    with pytest.raises(TrialsFailed, match=message):
+        run(tmp_path, lambda: resume(model()))
+
+
+def test_a_model_that_only_predicts_may_be_saved(tmp_path) -> None:
+    def train() -> None:
+        build(compiled=False).predict(X, verbose=0, callbacks=[TuneReportCheckpointCallback(on="predict_end")])
+
+    assert checkpoints(run(tmp_path, train))[1].to_dict()["learning_rate"] is None
+
+
 def test_checkpoints_of_others_are_refused(tmp_path) -> None:
     for made in (tune.Checkpoint(tmp_path), tune.Checkpoint.from_dict({"epoch": 3})):
         with pytest.raises(SpecError, match=r"was not made by a callback of tune\.integration\.keras"):

@@ -245,8 +245,28 @@ def test_a_module_that_logs_nothing():
         fit(Silent(0.1), [TuneReportCallback()])
 
 
+@pytest.mark.parametrize("callback", [TuneReportCallback, TuneReportCheckpointCallback])
+def test_a_training_without_reports_for_want_of_a_validation_is_told(tmp_path, callback):
+    message = rf"{callback.__name__}: nothing was reported, because there was no validation before on=\('validation_end',\)"
+    with pytest.warns(UserWarning, match=message):
+        fit(Digits(0.1), [callback(METRICS)], 1, limit_val_batches=0)
+    with pytest.warns(UserWarning, match=r"there was no validation before on=\('train_epoch_end',\)"):
+        fit(Digits(0.1), [callback(METRICS, on="train_epoch_end")], 1, check_val_every_n_epoch=2)
+    both = callback("train_loss", on=["validation_end", "train_epoch_end"])
+    assert len(run_fit(tmp_path, both, 1, "train_loss", limit_val_batches=0)) == 1, "it has reported, so it does not warn"
+
+
+def test_outside_of_a_trial_nothing_is_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit(Digits(0.1), [TuneCheckpointCallback()], 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("callback", [TuneReportCallback, TuneCheckpointCallback, TuneReportCheckpointCallback])
 def test_hooks_that_there_are_not(callback):
+    for wrong in (None, [["validation_end"]]):
+        with pytest.raises(SpecError, match="there is no hook"):
+            callback(on=wrong)
     with pytest.raises(SpecError, match=rf"{callback.__name__}\(on='epoch_end'\): there is no hook 'epoch_end'. .* train_epoch_end"):
         callback(on="epoch_end")
     with pytest.raises(SpecError, match="there is no hook 'save_checkpoint'"):
@@ -262,7 +282,7 @@ def test_names_of_files(filename):
             callback(filename=filename)
 
 
-@pytest.mark.parametrize("metrics", [3, [3], 0.5])
+@pytest.mark.parametrize("metrics", [3, [3], 0.5, [["a"]], b"a"])
 def test_metrics_of_a_wrong_kind(metrics):
     with pytest.raises(SpecError, match=r"TuneReportCallback: metrics must be a name, a list of names.* got "):
         TuneReportCallback(metrics)

@@ -219,6 +219,13 @@ def test_the_best_ones_only_are_saved_and_all_are_reported(tmp_path):
     assert [path.name for path in (tmp_path / "out").glob("checkpoint-*")] == ["checkpoint-6"]
 
 
+@pytest.mark.parametrize("callback", [TuneReportCallback, TuneReportCheckpointCallback])
+def test_a_training_without_reports_is_told(tmp_path, callback):
+    message = rf"{callback.__name__}: nothing was reported in 6 steps of training, .* on=\['evaluate'\] .* eval_strategy='no'"
+    with pytest.warns(UserWarning, match=message):
+        trainer(tmp_path / "out", [callback(METRICS)], epochs=1, eval_strategy="no").train()
+
+
 def test_evaluations_outside_of_training_are_no_results(tmp_path):
     def train(config):
         made = trainer(tmp_path / "out", [TuneReportCallback(METRICS)])
@@ -240,8 +247,9 @@ def test_a_metric_that_is_not_there_is_named_with_those_that_are(tmp_path):
 def test_wrong_arguments(callback):
     with pytest.raises(SpecError, match=rf"{callback.__name__}\(on='epoch_end'\): expected one or several of evaluate, log, save"):
         callback(on="epoch_end")
-    with pytest.raises(SpecError, match="expected one or several of"):
-        callback(on=[])
+    for wrong in ([], None, [["log"]]):
+        with pytest.raises(SpecError, match="expected one or several of"):
+            callback(on=wrong)
     with pytest.raises(SpecError, match=r"metrics must be a name, a list of names.* got 3"):
         callback(3)
 

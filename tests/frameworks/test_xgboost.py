@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xgboost
 from sklearn.base import clone
@@ -338,7 +339,8 @@ def test_estimators_with_a_callback_are_cloned_and_pickled(tmp_path):
 
 
 def train_anywhere():
-    start = resume(3)
+    start = resume(np.int64(3))  # as a number of numpy's space may be
+    assert type(start.left) is int
     return boosted([TuneReportCheckpointCallback(frequency=1)], rounds=start.left, model=start.model)
 
 

@@ -231,6 +231,23 @@ def test_what_is_not_built_is_refused_by_name(spec: Run, tmp_path: Path, name: s
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("front", "argument", "hint"),
+    [
+        (tune.run, "param_space", "the search space is its argument config"),
+        (tune.run, "tune_config", r"as in run\(metric=..., num_samples=...\)"),
+        (tune.run, "run_config", r"as in run\(name=..., stop=...\)"),
+        (tune.Tuner, "config", "the search space is its argument param_space"),
+        (tune.Tuner, "num_samples", r"give it in tune_config=TuneConfig\(...\)"),
+        (tune.Tuner, "stop", r"give it in run_config=RunConfig\(...\)"),
+        (tune.Tuner, "resources_per_trial", r"use tune.with_resources\(trainable"),
+    ],
+)
+def test_an_argument_of_the_other_front_is_sent_there(front: Any, argument: str, hint: str) -> None:
+    with pytest.raises(SpecError, match=rf"\(\) has no argument '{argument}'; .*{hint}"):
+        front(lambda config: None, **{argument: {"x": 1}})
+
+
 LEGACY_RUN = set("""
 run_or_experiment name metric mode stop time_budget_s config resources_per_trial num_samples local_dir upload_dir storage_path
 storage_filesystem trial_name_creator trial_dirname_creator loggers callbacks log_to_file sync_config sync_to_cloud sync_to_driver

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import distributed as dist
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, TensorDataset
 
 import tunesmith as tune
 from tunesmith.errors import SpecError
@@ -233,6 +233,43 @@ def test_what_cannot_be_parted_is_refused(attempt):
 
     ended, _ = attempt(distributed(endless))
     assert "has a sampler of its own" in ended.error["message"]
+
+
+@pytest.fixture
+def second_of_two(monkeypatch):
+    """As in a rank; the process group itself has no say in what a loader does."""
+    for name, answer in {"is_initialized": True, "get_world_size": 2, "get_rank": 1, "is_available": True}.items():
+        monkeypatch.setattr(dist, name, lambda answer=answer: answer)
+
+
+NUMBERS = TensorDataset(torch.arange(20))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sampler": RandomSampler(NUMBERS, replacement=True)},
+        {"sampler": RandomSampler(NUMBERS, replacement=True, num_samples=10)},
+        {"sampler": RandomSampler(NUMBERS, num_samples=10)},
+        {"sampler": SequentialSampler(range(5))},
+        {"sampler": range(5)},
+        {"batch_sampler": BatchSampler(SequentialSampler(NUMBERS), 4, True)},
+        {"batch_size": None},
+    ],
+)
+def test_samplers_of_ones_own_are_refused(second_of_two, options):
+    with pytest.raises(SpecError, match="the loader has a sampler of its own"):
+        prepare_data_loader(DataLoader(NUMBERS, **options))
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"sampler": RandomSampler(NUMBERS)}])
+def test_those_that_torch_makes_are_parted_and_settings_stay(second_of_two, options):
+    prepared = prepare_data_loader(DataLoader(NUMBERS, batch_size=4, drop_last=True, in_order=False, **options))
+    assert (prepared.batch_size, prepared.drop_last, prepared.in_order) == (4, True, False)
+    assert len(prepared) == 2
+    found = [int(number) for (batch,) in prepared for number in batch]
+    assert len(set(found)) == 8
+    assert (found == list(range(1, 17, 2))) == (not options)
 
 
 class Trainer(tune.Trainable):

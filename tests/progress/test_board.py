@@ -98,6 +98,32 @@ def test_the_best_is_by_the_newest_values(make: Any, story: Any) -> None:
     assert board.picture().best.trial_id == "3f2ab_00002", "of the ended ones"
 
 
+def test_a_report_without_the_metric_leaves_it_as_it_was(make: Any, story: Any) -> None:
+    board = make()
+    tale = story(board)
+    for number in range(2):
+        tale.start(number)
+        tale.report(number, number / 10)
+        tale.report(number, None, 2, train=2)
+    picture = board.picture()
+    assert (picture.best.trial_id, picture.best.iteration, picture.best.metrics["acc"]) == ("3f2ab_00001", 2, 0.1)
+    assert [row.metrics["acc"] for row in picture.rows] == [0.0, 0.1]
+    tale.report(1, None, 3, Decision("stop", 1, "enough"))
+    tale.end(1)
+    assert board.picture().best.metrics["acc"] == 0.1
+
+
+def test_of_several_metrics_none_says_which_trial_is_the_best(make: Any, story: Any) -> None:
+    board, by_one = make(), make(metric="size", mode="min")
+    tale = story(board, by_one, spec={"metrics": ["acc", "size"], "modes": ["max", "min"]})
+    for number in range(3):
+        tale.start(number)
+        tale.report(number, number / 10, size=number)
+    tale.end(2)
+    assert (board.picture().best, list(board.picture().metrics)) == (None, ["acc", "size"])
+    assert by_one.picture().best.trial_id == "3f2ab_00000", "unless the reporter has one of its own"
+
+
 def test_the_best_by_a_metric_of_the_reporters_own(make: Any, story: Any) -> None:
     board = make(metric="loss", mode="min")
     tale = story(board)
@@ -234,6 +260,23 @@ def test_a_drain_counts_down(make: Any, story: Any, watch: Watch) -> None:
     assert (board.picture().ending, board.picture().until) == ("interrupted by Ctrl-C", 18.0)
     watch.now = 40.0
     assert board.picture().until == 0.0
+
+
+def test_while_the_run_ends_what_is_interrupted_is_left_to_a_resume(make: Any, story: Any) -> None:
+    board = make()
+    tale = story(board)
+    tale.start(0)
+    tale.tell(ev.StopRequested("Ctrl-C", True), Decision("halt", None, "interrupted by Ctrl-C", {"kind": "drain"}))
+    tale.tell(ev.AttemptEnded(0, 0, "interrupted"), Decision("retry", 0, "interrupted; goes on from iteration 7"))
+    assert board.picture().decisions == [(0.0, "3f2ab_00000 interrupted; a resume goes on from iteration 7")]
+
+
+def test_a_moved_run_goes_by_its_new_name(make: Any, story: Any) -> None:
+    board = make()
+    tale = story(board)
+    assert board.picture().name == "digits"
+    tale.tell(ev.SpecChanged({"name": "moved"}))
+    assert board.picture().name == "moved"
 
 
 def test_the_newest_ended_trials_or_the_best_ones(make: Any, story: Any) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
+from tunesmith.core.ends import onward
 from tunesmith.core.ports import Header, Record
 from tunesmith.progress import PlainReporter
 
@@ -209,6 +211,25 @@ def test_the_best_is_the_last_value_and_the_first_of_equals(mode: str, best: int
     assert f"best trial 3f2ab_{best:05d}" in console.stream.getvalue()
 
 
+def test_a_last_report_without_the_metric_leaves_it_as_it_was() -> None:
+    console = Console()
+    console.tell(ev.Suggested(0, {"lr": 1}), Decision("launch", 0))
+    console.tell(ev.Reported(0, 0, 1, {"acc": 0.7, "train": 1}))
+    console.tell(ev.Reported(0, 0, 2, {"train": 2}))
+    console.tell(ev.AttemptEnded(0, 0, "finished"), Decision("end", 0, "", {"status": "TERMINATED", "outcome": "finished"}))
+    console.reporter.close()
+    assert "trial 3f2ab_00000 finished after 2 iterations: acc=0.7 (best so far)" in console.lines()
+    assert "best trial 3f2ab_00000: acc=0.7 after 2 iterations" in console.lines()
+
+
+def test_of_several_metrics_none_says_which_trial_is_the_best() -> None:
+    console = Console(spec={**SPEC, "metrics": ["acc", "size"], "modes": ["max", "min"]})
+    console.trial(0, acc=0.5)
+    console.reporter.close()
+    assert "trial 3f2ab_00000 finished after 1 iteration: acc=0.5" in console.lines()
+    assert "best" not in console.stream.getvalue()
+
+
 def test_without_a_metric_there_is_no_best_and_the_first_numbers_are_shown() -> None:
     console = Console(spec={"num_samples": None})
     console.new()
@@ -257,6 +278,42 @@ def test_a_resumed_run_counts_what_was_before_without_telling_it() -> None:
     assert "2 TERMINATED" in text
 
 
+def test_a_resumed_run_is_not_ending_as_the_one_before_it_did() -> None:
+    console = Console()
+    console.reporter.replay([
+        Record(ev.Suggested(0, {}), [Decision("launch", 0)]),
+        Record(ev.StopRequested("x", True), [Decision("halt", None, "interrupted by Ctrl-C", {"kind": "drain", "until": 40.0})]),
+        Record(ev.AttemptEnded(0, 0, "interrupted"), [Decision("retry", 0, "interrupted; starts anew"), Decision("finish", None, "x")]),
+    ])  # fmt: skip
+    console.now = 10.0
+    console.tell(ev.ExperimentStarted({**SPEC, "num_samples": 1}, session=1))
+    console.new()
+    console.tell(ev.AttemptStarted(0, 1), Decision("retry", 0, "worker died; starts anew", {"charge": True}))
+    console.tell(ev.AttemptEnded(0, 1, "finished"), Decision("end", 0, "", {"status": "TERMINATED", "outcome": "finished"}))
+    console.tell(ev.TimerFired("x"), Decision("finish", None, "all 1 trials have ended"))
+    console.reporter.close()
+    assert [line.removeprefix("trial 3f2ab_00000 ") for line in console.lines()] == [
+        "started again (attempt 2)",
+        "will be tried again: worker died; starts anew",
+        "finished",
+        "digits: 1 trial in 0 s (1 TERMINATED)",
+        "files: /runs/digits",
+    ]
+
+
+def test_a_moved_run_goes_by_its_new_name() -> None:
+    console = Console()
+    console.reporter.replay([Record(ev.ExperimentStarted({**SPEC, "name": "digits"}))])
+    console.new()
+    console.reporter.committed([Record(ev.ExperimentStarted(SPEC, session=1)), Record(ev.SpecChanged({"name": "moved"}))])
+    console.tell(ev.StopRequested("x"), Decision("halt", None, "enough", {"kind": "stop"}))
+    console.reporter.close()
+    assert [line.partition(" begins")[0].partition(" goes on")[0] for line in console.lines()] == [
+        "moved", "changed since: name digits -> moved", "files: /runs/digits", "moved is stopping: enough", "moved: 0 trials in 0 s",
+        "files: /runs/digits",
+    ]  # fmt: skip
+
+
 def test_a_console_that_knows_only_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     console = Console()
@@ -284,6 +341,44 @@ def test_a_drain_says_how_long_trials_still_have() -> None:
     for number, console.now, said in ((0, 12.0, []), (1, 21.4, ["19 s left until running trials are killed"]), (2, 30.0, [])):
         console.tell(ev.AttemptEnded(number, 0, "stopped"), Decision("end", number, "", {"status": "TERMINATED", "outcome": "stopped"}))
         assert console.new()[1:] == said
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("interrupted by SIGTERM", "interrupted by SIGTERM; trials that have not ended in 30 s are killed"),
+        ("reported were: loss.", "reported were: loss. Trials that have not ended in 30 s are killed."),
+        ("Did you mean 'loss'?", "Did you mean 'loss'? Trials that have not ended in 30 s are killed."),
+    ],
+)
+def test_a_drain_is_told_in_sentences(reason: str, said: str) -> None:
+    console = Console()
+    console.tell(ev.Suggested(0, {}), Decision("launch", 0))
+    console.new()
+    console.tell(ev.TimerFired("x"), Decision("halt", None, reason, {"kind": "metric", "until": 30.0}))
+    assert console.new() == [f"digits is stopping: {said}"]
+
+
+def test_nothing_is_tried_again_while_the_run_ends() -> None:
+    console = Console(lines_per_s=5)
+    for number in range(3):
+        console.tell(ev.Suggested(number, {}), Decision("launch", number))
+    console.tell(ev.StopRequested("x", True), Decision("halt", None, "interrupted by Ctrl-C", {"kind": "drain"}))
+    console.new()
+    saved = SimpleNamespace(base=SimpleNamespace(iteration=7))
+    failed = onward(SimpleNamespace(base=None), "KeyError: 'lr' at train.py:42 (failure 1)")  # type: ignore[arg-type]
+    console.tell(ev.AttemptEnded(0, 0, "interrupted"), Decision("retry", 0, onward(saved, "interrupted")))  # type: ignore[arg-type]
+    console.tell(ev.AttemptEnded(1, 0, "user_error"), Decision("retry", 1, failed, {"charge": True}))
+    console.tell(ev.AttemptEnded(2, 0, "stopped"), Decision("retry", 2, "takes 2 CPUs", {"resources": {"cpu": 2.0}}))
+    assert [line.removeprefix("trial 3f2ab_0000") for line in console.new()] == [
+        "0 interrupted; a resume goes on from iteration 7",
+        "1 failed: KeyError: 'lr' at train.py:42 (failure 1); a resume starts it anew",
+        "2 interrupted; a resume goes on: takes 2 CPUs",
+    ]
+    for _ in range(4):
+        console.tell(ev.AttemptEnded(0, 0, "interrupted"), Decision("retry", 0, "interrupted; starts anew"))
+    console.reporter.close()
+    assert "... and 2 left to a resume" in console.lines()
 
 
 def test_nobody_counts_down_for_nobody() -> None:

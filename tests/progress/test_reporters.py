@@ -214,6 +214,22 @@ def test_a_subclass_may_choose_the_trials(tmp_path: Path, capsys: pytest.Capture
     assert [line.split()[1] for line in lines[5:8]] == ["status", "TERMINATED", "and"]
 
 
+def test_a_reporter_is_told_of_a_metric_only_where_there_is_one(tmp_path: Path) -> None:
+    told = []
+
+    class Asks(tune.CLIReporter):
+        def setup(self, *args: Any, **info: Any) -> None:
+            told.append((info["metric"], info["mode"]))
+            super().setup(*args, **info)
+
+        def should_report(self, trials: Any, done: bool = False) -> bool:
+            return False
+
+    run(tmp_path / "one", progress_reporter=Asks())
+    run(tmp_path / "two", progress_reporter=Asks(), metric=["acc", "loss"], mode=["max", "min"])
+    assert told == [("acc", "max"), (None, None)]
+
+
 def test_one_that_raises_is_told_once_and_lines_take_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import Any
 
@@ -14,7 +15,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 import tunesmith as tune
@@ -113,6 +114,39 @@ def test_population_based_training_changes_parameters_on_the_way() -> None:
         TuneGridSearchCV(SGD, RATES, early_stopping=scheduler, max_iters=6).fit(X, Y)
 
 
+def population(name: str, mutation: Any) -> Any:
+    return tune.PopulationBasedTraining(
+        time_attr="training_iteration", perturbation_interval=2, quantile_fraction=0.5, synch=True, hyperparam_mutations={name: mutation}
+    )
+
+
+def test_what_pickle_cannot_send_by_name_is_handed_on_as_well() -> None:
+    class Local(SGDClassifier):
+        pass
+
+    pipeline = Pipeline([("same", FunctionTransformer(lambda x: x)), ("clf", Local(random_state=0, learning_rate="constant"))])
+    search = TuneSearchCV(
+        pipeline, {"clf__eta0": [0.01, 1e-9], "same__func": [lambda x: x]}, cv=2, max_iters=6, n_trials=4, random_state=1, refit=False,
+        early_stopping=population("clf__eta0", tune.uniform(0.005, 0.02)),
+    ).fit(X, Y)  # fmt: skip
+    assert min(search.cv_results_["mean_test_score"]) > 0.9
+    assert min(params["clf__eta0"] for params in search.cv_results_["params"]) > 1e-3
+
+
+def test_what_cannot_be_handed_on_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    class Closed(SGDClassifier):
+        def __getstate__(self) -> Any:
+            raise TypeError("an open connection cannot be saved")
+
+    with caplog.at_level(logging.WARNING, "tunesmith"):
+        TuneSearchCV(
+            Closed(random_state=0, learning_rate="constant"), {"eta0": [0.01, 1e-9]}, cv=2, max_iters=4, n_trials=4, random_state=1,
+            refit=False, early_stopping=population("eta0", tune.uniform(0.005, 0.02)),
+        ).fit(X, Y)  # fmt: skip
+    assert "Closed" in caplog.text
+    assert "cannot be saved, so nothing goes on from it: an open connection cannot be saved" in caplog.text
+
+
 def test_candidates_may_bring_the_estimator() -> None:
     pipeline = Pipeline([("scale", StandardScaler()), ("clf", "passthrough")])
     grid = {"clf": [SGD, RandomForestClassifier(4, random_state=0)]}
@@ -164,6 +198,18 @@ def test_candidates_that_fail_are_over_at_once() -> None:
     assert np.isnan(search.cv_results_["mean_test_score"][1])
     with pytest.raises(ValueError, match="eta0"):
         search.set_params(error_score="raise").fit(X, Y)
+
+
+def test_a_budget_of_none_is_a_fit_that_failed() -> None:
+    search = TuneGridSearchCV(RandomForestClassifier(random_state=0), {"n_estimators": [0, 3]}, cv=2, early_stopping=True, refit=False)
+    with pytest.warns(UserWarning, match="non-finite"), pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 4"):
+        search.fit(X, Y)
+    assert list(np.isnan(search.cv_results_["mean_test_score"])) == [True, False]
+
+
+def test_a_weight_of_classes_that_partial_fit_refuses_is_searched_over_as_well() -> None:
+    search = TuneGridSearchCV(SGD, {"eta0": [0.01], "class_weight": [None, "balanced"]}, cv=2, early_stopping="fifo", max_iters=2).fit(X, Y)
+    assert min(search.cv_results_["mean_test_score"]) > 0.9
 
 
 def test_sample_weights() -> None:

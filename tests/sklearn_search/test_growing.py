@@ -23,6 +23,7 @@ from sklearn.ensemble import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, LogisticRegression, Perceptron, Ridge, SGDClassifier, SGDRegressor
 from sklearn.model_selection import StratifiedKFold
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -47,6 +48,8 @@ X, Y = StandardScaler().fit_transform(X)[:200], Y[:200]
         (HistGradientBoostingRegressor(), "max_iter"),
         (SGDClassifier(), "partial_fit"),
         (SGDClassifier(early_stopping=True), "max_iter"),
+        (SGDClassifier(class_weight="balanced"), "max_iter"),
+        (SGDClassifier(class_weight={0: 1.0, 1: 2.0}), "partial_fit"),
         (SGDRegressor(), "partial_fit"),
         (Perceptron(), "partial_fit"),
         (GaussianNB(), "partial_fit"),
@@ -206,6 +209,52 @@ def test_changed_parameters_keep_what_was_learned() -> None:
     forest.change({"n_estimators": 20})
     forest.step(X, Y, Y, {})
     assert len(forest.estimator.estimators_) == 20
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [RandomForestClassifier(20, random_state=0), GradientBoostingClassifier(n_estimators=20), HistGradientBoostingClassifier(max_iter=20)],
+)
+def test_trees_that_are_there_stay_when_there_are_to_be_fewer(estimator: Any) -> None:
+    model = Model(clone(estimator), 4)
+    model.step(X, Y, Y, {})
+    model.step(X, Y, Y, {})
+    budget = way_of(estimator)
+    model.change({budget: 8})
+    for _ in range(2):
+        model.step(X, Y, Y, {})  # forests would warn of it
+    assert model.done
+    assert getattr(model.estimator, str(budget)) == 10
+    model.estimator.predict(X)
+
+
+def test_a_model_in_training_that_is_to_have_more_trees_than_steps_goes_on() -> None:
+    model = Model(RandomForestClassifier(2, random_state=0), 4)
+    model.step(X, Y, Y, {})
+    model.step(X, Y, Y, {})
+    assert model.done
+    model.change({"n_estimators": 20})
+    assert not model.done
+    model.step(X, Y, Y, {})
+    assert len(model.estimator.estimators_) == 15
+
+
+@pytest.mark.parametrize("total", [0, -3])
+def test_a_budget_that_is_none_fails_as_in_scikit_learn(total: int) -> None:
+    model = Model(RandomForestClassifier(total), 4)
+    assert not model.done
+    with pytest.raises(ValueError, match=f"'n_estimators' parameter of RandomForestClassifier must be .* Got {total}"):
+        model.step(X, Y, Y, {})
+
+
+@pytest.mark.parametrize("wrapped", [lambda one: one, lambda one: make_pipeline(StandardScaler(), one)])
+def test_several_targets_have_classes_of_their_own(wrapped: Any) -> None:
+    targets = np.c_[Y, 2 - Y, X[:, 0] > 1]
+    model = Model(wrapped(MultiOutputClassifier(SGDClassifier(random_state=0))), 2)
+    for _ in range(2):
+        model.step(X[Y == 1], targets[Y == 1], targets, {})
+    last = model.estimator[-1] if isinstance(model.estimator, Pipeline) else model.estimator
+    assert [list(one.classes_) for one in last.estimators_] == [[0, 1], [1, 2], [0, 1]]
 
 
 def test_what_cannot_be_trained_in_steps_says_so() -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -64,6 +66,36 @@ def test_two_at_once_find_what_one_does() -> None:
 
 
 @pytest.mark.slow
+def test_the_configuration_of_scikit_learn_holds_in_processes() -> None:
+    with sklearn.config_context(enable_metadata_routing=True):
+        scale = StandardScaler().set_fit_request(sample_weight=False)
+        svc = SVC().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        weights = np.random.RandomState(0).rand(150)
+        ours, theirs = (
+            made(make_pipeline(scale, svc), {"svc__C": [0.1, 1.0]}, cv=3, n_jobs=jobs).fit(X, Y, sample_weight=weights)
+            for made, jobs in ((TuneGridSearchCV, 2), (GridSearchCV, 1))
+        )
+    np.testing.assert_array_equal(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"])
+
+
+class Named(SGDClassifier):
+    """Wants to be told the columns' names."""
+
+    def partial_fit(self, x: Any, y: Any, classes: Any = None) -> Any:
+        assert list(x.columns) == ["x0", "x1", "x2", "x3"]
+        return super().partial_fit(x, y, classes)
+
+
+@pytest.mark.slow
+def test_and_where_they_are_trained_in_steps() -> None:
+    pipeline = make_pipeline(StandardScaler(), Named(random_state=0))
+    with sklearn.config_context(transform_output="pandas"):
+        TuneGridSearchCV(
+            pipeline, {"named__alpha": [1e-3]}, cv=2, n_jobs=2, early_stopping=True, max_iters=2, error_score="raise", refit=False
+        ).fit(X, Y)
+
+
+@pytest.mark.slow
 def test_where_candidates_are_fitted(tmp_path: Path) -> None:
     def processes(jobs: Any) -> set[int]:
         for file in tmp_path.iterdir():
@@ -92,8 +124,9 @@ def test_an_error_in_a_process_is_raised_here(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_process_that_dies_is_tried_again_and_then_named(tmp_path: Path) -> None:
     search = TuneGridSearchCV(Witness(str(tmp_path), die=True), {"n": [0, 1]}, n_jobs=2, cv=3)
-    with pytest.raises(tune.TrialsFailed, match=r"SIGKILL|killed"):
+    with pytest.raises(tune.TrialsFailed, match=r"(?:SIGKILL|killed).* Their files were temporary: storage_path= keeps them\.$") as failed:
         search.fit(X, Y)
+    assert "rerun" not in str(failed.value), "there is nothing to run again"
     assert len((tmp_path / "1").read_text().split()) == 6, "five times more"
 
 
@@ -212,3 +245,5 @@ def test_ctrl_c(tmp_path: Path, jobs: int) -> None:
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "interrupted False"
+    assert "Ctrl-C" in done.stderr
+    assert "resume" not in done.stderr, "no files are left to go on with"

@@ -172,11 +172,37 @@ def test_loggers_and_callbacks(tmp_path: Path) -> None:
     assert search.set_callbacks() is search
 
 
+def test_loggers_by_their_names_in_tune_sklearn(tmp_path: Path) -> None:
+    search = TuneGridSearchCV(SVC(), {"C": [1.0]}, cv=FOLDS, loggers=["csv", "json"], storage_path=tmp_path).fit(X, Y)
+    (trial,) = search.analysis_.trials
+    assert sorted(os.listdir(trial.logdir)) == ["params.json", "progress.csv", "result.json"]
+    with pytest.raises(SpecError, match=r"loggers: there is none named 'cvs'; there are: csv, json, tensorboard\..*'csv'"):
+        search.set_params(loggers=["cvs"]).fit(X, Y)
+    with pytest.raises(SpecError, match=r"loggers=\[tunesmith\.integration\.mlflow\.MLflowLoggerCallback\(\)\]"):
+        search.set_params(loggers=["mlflow"]).fit(X, Y)
+
+
+def test_a_grid_without_candidates() -> None:
+    with pytest.raises(SpecError, match=r"No fits were performed: TuneGridSearchCV has no candidates, param_grid is \[\]"):
+        TuneGridSearchCV(SVC(), []).fit(X, Y)
+
+
+def test_ranges_as_tune_sklearn_has_them() -> None:
+    space = {"C": (1e-1, 10, "log-uniform"), "degree": (2, 3, "uniform")}
+    search = TuneSearchCV(SVC(), space, cv=FOLDS, n_trials=5, random_state=0).fit(X, Y)
+    found = [params["C"] for params in search.cv_results_["params"]]
+    assert len(set(found)) == 5
+    assert all(0.1 <= value <= 10 for value in found)
+    assert {params["degree"] for params in search.cv_results_["params"]} == {2, 3}
+
+
 def test_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     TuneGridSearchCV(SVC(), {"C": [0.1, 1.0]}, cv=FOLDS).fit(X, Y)
     assert capsys.readouterr() == ("", "")
     TuneGridSearchCV(SVC(), {"C": [0.1, 1.0]}, cv=FOLDS, verbose=1).fit(X, Y)
-    assert "mean_test_score" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "mean_test_score" in said
+    assert "files:" not in said, "they are temporary"
     TuneGridSearchCV(SVC(), {"C": [0.1, 1.0]}, cv=FOLDS, verbose=10).fit(X, Y)
 
 

@@ -87,6 +87,23 @@ def test_distributions_that_are_domains(distribution: Any, domain: Any) -> None:
         assert found.describe()[name] == (value if isinstance(value, str) else pytest.approx(value))
 
 
+@pytest.mark.parametrize(
+    ("given", "domain"),
+    [
+        ((0.1, 10, "log-uniform"), tune.loguniform(0.1, 10)),
+        ((-1.0, 2, "uniform"), tune.uniform(-1, 2)),
+        ((1, 10, "uniform"), tune.randint(1, 11)),
+        ((np.int64(1), 1000, "log-uniform"), tune.lograndint(1, 1001)),
+        ((0.1, 10, "other"), tune.choice([0.1, 10, "other"])),
+        ([0.1, 10, "uniform"], tune.choice([0.1, 10, "uniform"])),
+        (("a", "b", "uniform"), tune.choice(["a", "b", "uniform"])),
+    ],
+)
+def test_ranges_of_scikit_optimize_are_domains(given: Any, domain: Any) -> None:
+    assert Space({"C": given}, KNOWN).config["C"].describe() == domain.describe()
+    assert is_plain({"C": given}) == (domain.describe()["type"] == "choice")
+
+
 @pytest.mark.parametrize("distribution", [
     scipy.stats.gamma(2), scipy.stats.loguniform(1e-3, 10, loc=5), scipy.stats.beta(2, 3), scipy.stats.expon(scale=3), scipy.stats.t(3),
     scipy.stats.lognorm(1.0), scipy.stats.poisson(4), scipy.stats.geom(0.3), scipy.stats.truncnorm(-1, 1),

@@ -62,6 +62,34 @@ def test_of_one_that_is_silent_it_is_taken(place: Remote, wall: Wall) -> None:
     second.check()
 
 
+def test_what_was_taken_over_stays_lost_when_its_new_owner_gives_it_back(place: Remote, wall: Wall) -> None:
+    first, second = lease(place, wall, ELSEWHERE), lease(place, wall)
+    first.acquire()
+    second.acquire(take_over=True)
+    with pytest.raises(JournalLocked, match="was taken over by process 1 on host 'here'"):
+        first.check()
+    second.release()
+    with pytest.raises(JournalLocked, match="was taken over by process 1 on host 'here'"):
+        first.check()
+    assert not Objects(place).sizes()
+
+
+def test_a_claim_that_is_missing_is_written_anew_only_if_nobody_had_the_place_meanwhile(place: Remote, wall: Wall) -> None:
+    def somebody_had_it() -> None:
+        raise RuntimeError("records of others")
+
+    held = lease(place, wall, ELSEWHERE)
+    held.acquire()
+    held.check(somebody_had_it)  # it is there, and nobody is asked
+    Objects(place).delete(NAME)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="records of others"):
+            held.check(somebody_had_it)
+    assert not Objects(place).sizes()
+    held.check()
+    assert Objects(place).sizes().keys() == {NAME}
+
+
 def test_taking_over(place: Remote, wall: Wall) -> None:
     lease(place, wall, ELSEWHERE).acquire()
     lease(place, wall).acquire(take_over=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import threading
@@ -21,9 +22,11 @@ from tunesmith.errors import JournalError, JournalLocked, RemoteStorageError, Sp
 from tunesmith.journal import open_reader
 from tunesmith.storage import mirror as mirrors
 from tunesmith.storage import pace, trees
+from tunesmith.storage.fetch import Listing, bring
+from tunesmith.storage.files import changed, trial_files
 from tunesmith.storage.objects import Objects, Retry
 from tunesmith.storage.remote import remote_from
-from tunesmith.storage.segments import parse
+from tunesmith.storage.segments import Segment, parse
 
 if TYPE_CHECKING:
     from tests.storage.conftest import FaultyFileSystem
@@ -98,6 +101,40 @@ def test_artifacts_are_stored_if_asked_for(faulty: FaultyFileSystem) -> None:
         assert faulty.cat_file(f"/bucket/results/x/{trial.trial_id}/mine.txt") == b"3"
 
 
+def test_artifacts_are_files_below_the_trials_own_directory(tmp_path: Path) -> None:
+    trial, big = tmp_path / "x" / "t", tmp_path / "big"
+    for folder in (trial / "sub", big):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x")
+    for folder in (trial, trial / "sub"):
+        os.mkfifo(folder / "pipe")
+        os.mknod(folder / "socket", stat.S_IFSOCK | 0o600)
+        (folder / "link").symlink_to(big / "file")
+        (folder / "data").symlink_to(big)
+    names = trial_files(str(tmp_path / "x"), "t", (), artifacts=True)
+    assert sorted(changed(str(tmp_path / "x"), names, {}, {})) == ["t/link", "t/sub/file", "t/sub/link"]
+
+
+def test_artifacts_that_are_called_like_checkpoints_are_artifacts(faulty: FaultyFileSystem, machine: Machines) -> None:
+    def write(config: dict[str, Any]) -> None:
+        folder = Path(tune.get_context().get_trial_dir(), "out", "checkpoint_000005")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "w.txt").write_text("mine")
+        tune.report({"loss": config["x"]}, checkpoint={"step": 1})
+
+    settings = {"metric": "loss", "mode": "min", "verbose": 0, "executor": "inline", "sync_config": tune.SyncConfig(sync_artifacts=True)}
+    for resume in (False, True):
+        config = {"x": tune.grid_search([1.0])}
+        tune.run(
+            write, config=config, name="x", storage_path="bucket/results", storage_filesystem=faulty, resume=resume,
+            num_samples=1 + resume, **settings,
+        )  # fmt: skip
+    assert sum(name.endswith("/out/checkpoint_000005/w.txt") for name in faulty.names()) == 2
+    machine("elsewhere")
+    for result in tune.ResultGrid(tune.open_experiment("bucket/results/x", storage_filesystem=faulty)):
+        assert Path(result.path, "out", "checkpoint_000005", "w.txt").read_text() == "mine"
+
+
 def test_settings_without_remote_storage_are_told_to_be_needless(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     go(None, tmp_path / "plain", sync_config=tune.SyncConfig())
     assert not messages(caplog)
@@ -150,6 +187,19 @@ def test_what_is_not_there_cannot_be_resumed(faulty: FaultyFileSystem) -> None:
     assert len(go(faulty, name="other", resume="AUTO").trials) == 2
 
 
+def test_what_is_not_of_the_experiments_trials_is_neither_deleted_nor_sent(faulty: FaultyFileSystem) -> None:
+    """An experiment whose name goes on behind this one's, and what somebody has put there."""
+    settings = {"name": "a", "sync_config": tune.SyncConfig(sync_artifacts=True)}
+    go(faulty, **settings)
+    go(faulty, name="a/b")
+    faulty.pipe_file("/bucket/results/a/mine/checkpoint_000003/weights", b"x")
+    before = {name for name in faulty.names("/bucket/results/a") if name.startswith(("b/", "mine/"))}
+    assert sum(name.endswith(trees.MANIFEST) for name in before) == 6
+    go(faulty, resume=True, num_samples=2, **settings)
+    assert {name for name in faulty.names("/bucket/results/a") if name.startswith(("b/", "mine/"))} == before
+    assert len(tune.open_experiment("bucket/results/a/b", faulty).trials) == 2
+
+
 def test_reading_names_what_is_near(faulty: FaultyFileSystem) -> None:
     go(faulty)
     with pytest.raises(JournalError, match=r"no experiment at memory://bucket/results: .*Experiments below it: x\."):
@@ -190,6 +240,49 @@ def test_a_run_can_be_followed_while_it_goes_on(faulty: FaultyFileSystem, machin
     assert len(analysis.refresh().trials) == 4
 
 
+def test_a_newer_checkpoint_is_found_as_soon_as_its_records_are_there(faulty: FaultyFileSystem, machine: Machines) -> None:
+    settings: dict[str, Any] = {"config": {"x": 1.0, "steps": 9}}
+    go(faulty, stop={"training_iteration": 2}, **settings)
+    machine("elsewhere")
+    analysis = tune.open_experiment("bucket/results/x", storage_filesystem=faulty)
+    assert analysis.best_checkpoint is not None
+    assert analysis.best_checkpoint.to_dict() == {"step": 2}
+    machine("here")
+    go(faulty, stop={"training_iteration": 3}, resume=True, **settings)
+    machine("elsewhere")
+    newer = analysis.refresh().best_checkpoint
+    assert newer is not None
+    assert newer.to_dict() == {"step": 3}
+
+
+def test_several_threads_may_open_it_at_once(faulty: FaultyFileSystem, machine: Machines) -> None:
+    go(faulty)
+    machine("elsewhere")
+    faulty.calls.clear()
+    together = threading.Barrier(8)
+    found: list[object] = []
+
+    def read() -> None:
+        together.wait(20)
+        try:
+            results = tune.ResultGrid(tune.open_experiment("bucket/results/x", storage_filesystem=faulty))
+            checkpoint = results[0].checkpoint
+            assert checkpoint is not None
+            rows = Path(results[0].path, "progress.csv").read_text().count("\n")
+            found.append((checkpoint.to_dict(), rows))
+        except Exception as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found == [({"step": 3}, 4)] * 8
+    fetched = [path for what, path in faulty.calls if what == "read" and path.endswith(("/progress.csv", trees.MANIFEST))]
+    assert len(fetched) == 2, "each once"
+
+
 # -- taken up elsewhere -------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +309,20 @@ def test_what_was_not_stored_is_stored_by_a_resume_on_the_same_machine(faulty: F
     analysis = go(faulty, resume=True)
     assert parse(faulty.names("/bucket/results/x"))[-1].last > few + 8
     assert {trial.last_result["begun"] for trial in analysis.trials} == {0}, "nothing was run again"
+
+
+def test_a_driver_that_is_killed_as_soon_as_the_journal_is_there_does_not_hide_what_it_left_remote(
+    faulty: FaultyFileSystem, machine: Machines
+) -> None:
+    go(faulty)
+    machine("elsewhere")
+    remote = remote_from("bucket/results", faulty)
+    assert remote is not None
+    objects = Objects(remote.below("x"))
+    bring(objects, Listing(objects), objects.remote.folder)  # and here it is killed
+    analysis = go(faulty, resume=True)
+    assert analysis.best_checkpoint is not None
+    assert analysis.best_checkpoint.to_dict() == {"step": 3}
 
 
 def test_two_machines_that_have_parted_are_told(faulty: FaultyFileSystem, machine: Machines, tmp_path: Path) -> None:
@@ -388,6 +495,36 @@ def test_a_place_that_is_written_is_not_shared(faulty: FaultyFileSystem, machine
     settings = {"metric": "loss", "mode": "min", "verbose": 0, "executor": "inline"}
     tune.run(nosy, name="x", storage_path="bucket/results", storage_filesystem=faulty, **settings)
     assert len(seen) == 1
+
+
+def test_who_lost_the_place_to_one_that_has_ended_since_stores_nothing_more(
+    faulty: FaultyFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "FINAL_S", 1.0)
+    home, claim = "/bucket/results/x", "/bucket/results/x/.lease.json"
+    there: set[str] = set()
+
+    def overtaken(config: dict[str, Any]) -> None:
+        for _ in range(500):
+            if parse(faulty.names(home)) or threading.Event().wait(0.01):
+                break
+        last = parse(faulty.names(home))[-1]
+        faulty.rm_file(claim)
+        faulty.pipe_file(f"{home}/{Segment(last.last + 1, last.last + 900, last.uuid, '0' * 16).name}", b"")
+        there.update(journal())
+        faulty.calls.clear()
+        tune.report({"loss": 1.0}, checkpoint={"step": 1})
+
+    def journal() -> set[str]:
+        return {one.name for one in parse(faulty.names(home))}
+
+    settings = {"metric": "loss", "mode": "min", "verbose": 0, "executor": "inline"}
+    with pytest.raises(RemoteStorageError, match="holds two histories"):
+        tune.run(overtaken, name="x", storage_path="bucket/results", storage_filesystem=faulty, **settings)
+    assert journal() == there
+    assert claim not in faulty.store
+    assert not [name for name in faulty.names(home) if "checkpoint_" in name]
+    assert sum(call == ("read", claim) for call in faulty.calls) == 1, "to try again would not help"
 
 
 # -- checkpoints that come and go ---------------------------------------------------------------------------------------------

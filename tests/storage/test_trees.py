@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tunesmith.errors import RemoteStorageError
 from tunesmith.storage import trees
+from tunesmith.storage.fetch import bring_file
 from tunesmith.storage.objects import Objects, Retry
 from tunesmith.storage.remote import Remote
 
@@ -89,6 +91,38 @@ def test_what_is_not_what_was_stored_is_refused(faulty: FaultyFileSystem, place:
     with pytest.raises(RemoteStorageError, match=r"is not what was stored|names what is not there"):
         trees.fetch(objects, FOLDER, str(tmp_path / "back"))
     assert sorted(os.listdir(tmp_path)) == ["source"]
+
+
+OUTSIDE = ["/{outside}", "../outside", "a/../../outside", "", "a//b", "./a", "a\0b"]
+
+
+@pytest.mark.parametrize("part", ["files", "folders"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_manifest_cannot_name_what_is_outside_of_its_checkpoint(place: Remote, tmp_path: Path, name: str, part: str) -> None:
+    name = name.format(outside=str(tmp_path / "outside").lstrip("/"))
+    objects = Objects(place)
+    objects.write(f"{FOLDER}/a", b"data")
+    entry = trees._entry(str(tree(tmp_path / "like", {"a": b"data"}) / "a"))
+    manifest = {"files": {"a": entry, **({name: entry} if part == "files" else {})}, "folders": [name] if part == "folders" else []}
+    objects.write(f"{FOLDER}/{trees.MANIFEST}", json.dumps(manifest).encode())
+    with pytest.raises(RemoteStorageError, match=r"checkpoint_000001/\.tunesmith_manifest\.json names .*expected was a path inside"):
+        trees.fetch(objects, FOLDER, str(tmp_path / "in" / "here" / "back"))
+    assert sorted(os.listdir(tmp_path)) == ["like"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_an_object_cannot_be_fetched_to_a_place_outside(faulty: FaultyFileSystem, place: Remote, tmp_path: Path, name: str) -> None:
+    name = name.format(outside=str(tmp_path / "outside").lstrip("/"))
+    with pytest.raises(RemoteStorageError, match=r"memory://bucket/results/x names .*expected was a path inside"):
+        bring_file(Objects(place), name, str(tmp_path / "in" / "here"))
+    assert not os.listdir(tmp_path)
+    assert not faulty.calls
+
+
+def test_only_what_lies_in_a_folder_of_the_experiment_is_a_checkpoint() -> None:
+    names = ["t/checkpoint_000001/a", f"t/checkpoint_000002/{trees.MANIFEST}", "t/checkpoint_000003", "checkpoint_000004/a", "t/x_000005/a"]
+    deeper = [f"b/t/checkpoint_000006/{trees.MANIFEST}", "t/out/checkpoint_000007/w.txt"]
+    assert trees.checkpoints_in([*names, *deeper]) == {"t/checkpoint_000001": False, "t/checkpoint_000002": True}
 
 
 def test_the_manifest_goes_first(faulty: FaultyFileSystem, place: Remote, tmp_path: Path) -> None:

@@ -323,6 +323,13 @@ def test_an_exit_code_is_a_failure_that_says_what_it_printed(attempt, capfd):
     assert (out, len(err.splitlines())) == ("out\n", 50)
 
 
+def test_the_first_line_of_an_error_says_what_went_wrong_however_long_the_command_is(attempt):
+    ended, _ = attempt(shell("if true\nthen\n  # " + 500 * "x" + "\n  echo no luck >&2\n  exit 3\nfi"))
+    first = ended.error["message"].splitlines()[0]
+    assert first.startswith("sh -c ")
+    assert first.endswith(" ... ended with exit code 3: no luck")
+
+
 @pytest.mark.parametrize(
     ("text", "outcome", "said"),
     [

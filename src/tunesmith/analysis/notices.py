@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from tunesmith.analysis.alike import IdenticalCurves
 from tunesmith.analysis.steps import Step, retains
+from tunesmith.journal.rows import AUTO_KEYS
 from tunesmith.journal.trials import TrialInfo
 
 __all__ = ["Notices"]
@@ -37,8 +38,11 @@ class Notices:
             self._gone(trial, trial.checkpoint_id)
 
     def alike(self, metric: str, find: Callable[[], Sequence[IdenticalCurves]]) -> None:
-        """Trials are compared by ``metric``: say so if some have one curve. Looked for once per metric, told once."""
-        if "alike" in self._said or f"alike {metric}" in self._said:
+        """Trials are compared by ``metric``: say so if some have one curve. Looked for once per metric, told once.
+
+        What every report has without the user (``training_iteration``) is alike by nature.
+        """
+        if metric in AUTO_KEYS or "alike" in self._said or f"alike {metric}" in self._said:
             return
         self._said.add(f"alike {metric}")
         groups = find()

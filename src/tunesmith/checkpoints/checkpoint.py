@@ -21,6 +21,9 @@ METADATA_FILE = ".metadata.json"
 SIDECAR_FILE = ".tunesmith.json"
 """What the store notes beside the user's files: the checkpoint's id, the trial's counters, what ``save_checkpoint`` returned."""
 
+_NAMED = 5
+"""Files of a folder that an error names."""
+
 
 class Checkpoint:
     """A directory that holds a trial's state. Cheap to copy and to pickle: it holds the path only.
@@ -73,8 +76,10 @@ class Checkpoint:
             SpecError: this checkpoint is made of files.
         """
         if not os.path.exists(os.path.join(self.path, DICT_FILE)):
-            names = ", ".join(sorted(name for name in os.listdir(self.path) if not name.startswith("."))) or "nothing"
-            raise SpecError(f"{self}: was not made from a dict; it holds {names}. Use as_directory() or to_directory().")
+            names = sorted(name for name in os.listdir(self.path) if not name.startswith("."))
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            held = f"{', '.join(names[:_NAMED])}{more}" if names else "nothing"
+            raise SpecError(f"{self}: was not made from a dict; it holds {held}. Use as_directory() or to_directory().")
         return read_dict(self.path)
 
     def to_directory(self, path: str | os.PathLike[str] | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import sys
 import tempfile
@@ -188,13 +189,13 @@ def start_from(owner: str, rounds: Any, filename: Any, load: Callable[[str], tup
         SpecError: an argument is of the wrong kind; names it.
         UserCodeError: there is no such file in the trial's checkpoint.
     """
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+    if isinstance(rounds, bool) or not isinstance(rounds, numbers.Integral) or rounds < 1:
         raise SpecError(f"{owner}: rounds must be the number of boosting rounds in all, 1 or more, got {rounds!r}.")
     saved = get_checkpoint()
     if saved is None:
-        return Start(None, 0, rounds)
+        return Start(None, 0, int(rounds))
     model, done = load(model_in(owner, saved, filename))
-    return Start(model, done, max(0, rounds - done))
+    return Start(model, done, max(0, int(rounds) - done))
 
 
 def model_in(owner: str, checkpoint: Any, filename: Any) -> str:

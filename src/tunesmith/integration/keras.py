@@ -151,17 +151,17 @@ def resume(model: Any, checkpoint: Checkpoint | None = None) -> int:
 
         model.fit(x, y, initial_epoch=resume(model), epochs=10, callbacks=[TuneReportCheckpointCallback()])
     """
+    optimizer = getattr(model, "optimizer", None)  # in a new trial, too: not only its retry is to say what is missing
+    if optimizer is None:
+        raise SpecError("resume(): the model is not compiled yet. Call model.compile() first: the optimizer's state is restored, too.")
+    if not model.built:
+        raise SpecError("resume(): the model has no weights yet. Begin it with keras.Input(shape), or call model.build(shape) before.")
     saved = get_checkpoint() if checkpoint is None else checkpoint
     if saved is None:
         return 0
     state = saved.to_dict() if DICT_FILE in os.listdir(saved.path) else {}
     if not {"epoch", "file", "learning_rate", "seeds", "random"} <= state.keys():
         raise SpecError(f"resume(): {saved} was not made by a callback of tune.integration.keras, so it is not known how to go on from it.")
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None:
-        raise SpecError("resume(): the model is not compiled yet. Call model.compile() first: the optimizer's state is restored, too.")
-    if not model.built:
-        raise SpecError("resume(): the model has no weights yet. Begin it with keras.Input(shape), or call model.build(shape) before.")
     compiled = learning_rate(optimizer)
     if not optimizer.built:
         optimizer.build(model.trainable_variables)

@@ -152,7 +152,7 @@ class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
                 ) from error
         else:
             model.save_weights(path)
-        state = {"epoch": self._epochs, "file": self._filename, "learning_rate": optimizers.compiled(model.optimizer)}
+        state = {"epoch": self._epochs, "file": self._filename, "learning_rate": optimizers.compiled(getattr(model, "optimizer", None))}
         values = [keras.ops.convert_to_numpy(seed) for seed in seeds(model)]
         write_dict(folder, {**state, "seeds": values, "random": random_state()})
 

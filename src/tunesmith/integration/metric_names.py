@@ -25,14 +25,17 @@ def wanted(owner: str, metrics: Wanted) -> dict[str, str] | None:
     """
     if metrics is None:
         return None
-    names = {metrics: metrics} if isinstance(metrics, str) else metrics
-    if isinstance(names, Sequence) and not isinstance(names, bytes):
-        names = {name: name for name in names}
-    if not isinstance(names, Mapping) or not all(isinstance(name, str) for pair in names.items() for name in pair):
+    if isinstance(metrics, Mapping):
+        pairs = list(metrics.items())
+    elif isinstance(metrics, Sequence) and not isinstance(metrics, bytes):
+        pairs = [(name, name) for name in ([metrics] if isinstance(metrics, str) else metrics)]
+    else:
+        pairs = [(metrics, metrics)]
+    if not all(isinstance(name, str) for pair in pairs for name in pair):
         raise SpecError(
             f"{owner}: metrics must be a name, a list of names, a dict {{name to report: name there}}, or None for all, got {metrics!r}."
         )
-    return dict(names) or None
+    return dict(pairs) or None
 
 
 def chosen(owner: str, names: Mapping[str, str] | None, there: Mapping[str, Any], advice: str) -> dict[str, Any]:

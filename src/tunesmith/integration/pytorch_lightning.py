@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.errors import SpecError, UserCodeError
@@ -46,7 +47,7 @@ class _TuneCallback(_Callback):  # type: ignore[misc]
 
     def __init__(self, on: str | Sequence[str] = "validation_end") -> None:
         super().__init__()
-        names = [on] if isinstance(on, str) else list(on)
+        names = list(on) if isinstance(on, Iterable) and not isinstance(on, str) else [on]
         unknown = [name for name in names if f"on_{name}" not in _HOOKS]
         if unknown or not names:
             known = ", ".join(sorted(name.removeprefix("on_") for name in _HOOKS))
@@ -127,6 +128,22 @@ class TuneReportCallback(_TuneCallback):
     def __init__(self, metrics: Wanted = None, on: str | Sequence[str] = "validation_end") -> None:
         super().__init__(on)
         self._metrics = wanted(type(self).__name__, metrics)
+        self._silent = self._waited = False  # whether nothing was reported of this training; and whether that was for want of a validation
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._silent = trainer.global_step == 0  # what goes on has reported before
+        self._waited = any(name.startswith("validation_") for name in self._on)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        if self._silent and self._waited and trainer.global_step > 0:
+            warnings.warn(
+                f"{type(self).__name__}: nothing was reported, because there was no validation before on={self._on}. Does fit() have "
+                "validation data, the module a validation_step, and the trainer epochs enough for its check_val_every_n_epoch? Without "
+                "validation give on='train_epoch_end'.",
+                stacklevel=2,
+            )
+        self._silent = False
 
     def _act(self, trainer: Any) -> None:
         found = self._found(trainer)
@@ -138,7 +155,9 @@ class TuneReportCallback(_TuneCallback):
         there = trainer.callback_metrics
         waits = not self._validated and getattr(trainer, "enable_validation", False)
         if waits and (not there if self._metrics is None else not set(self._metrics.values()) <= set(there)):
+            self._waited = True
             return None
+        self._silent = False
         advice = (
             f"This was at on={self._on} after {trainer.global_step} steps. Log it with self.log(...) in the LightningModule; means of a "
             f"training epoch are there from 'train_epoch_end' on, those of a validation from 'validation_end' on."
@@ -151,7 +170,7 @@ class TuneCheckpointCallback(_TuneCallback):
     """Save a checkpoint of the trainer (weights, optimisers, schedulers, epoch), as a checkpoint of the trial, without reporting.
 
     It belongs to the report beside it, by a :class:`TuneReportCallback` before or after it in the trainer's list.
-    :class:`TuneReportCheckpointCallback` does both.
+    :class:`TuneReportCheckpointCallback` does both. Outside of a trial it does nothing.
 
     Args:
         filename: in the checkpoint's directory.
@@ -166,6 +185,8 @@ class TuneCheckpointCallback(_TuneCallback):
         self._filename = _plain_name(type(self).__name__, filename)
 
     def _act(self, trainer: Any) -> None:
+        if not is_session_enabled():
+            return
         with checkpoint_dir(step=trainer.global_step) as folder:
             trainer.save_checkpoint(os.path.join(folder, self._filename))
 

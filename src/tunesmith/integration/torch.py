@@ -134,18 +134,17 @@ def prepare_data_loader(loader: Any) -> Any:
         one like it; ``batch_size`` is that of each rank.
 
     Raises:
-        SpecError: its dataset has no length, or it has a sampler of its own.
+        SpecError: its dataset has no length, or it has a sampler of its own: any but those that torch makes for ``shuffle``.
     """
     from torch import distributed as dist
     from torch.utils import data
 
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return loader
-    known = type(loader.sampler) in (data.RandomSampler, data.SequentialSampler) and type(loader.batch_sampler) is data.BatchSampler
-    if not known or isinstance(loader.dataset, data.IterableDataset):
+    if not _is_plain(loader, data):
         raise SpecError(
-            "prepare_data_loader: the loader has a sampler of its own, or a dataset without a length. Give it a DistributedSampler "
-            "yourself."
+            "prepare_data_loader: the loader has a sampler of its own (one of torch's with replacement, num_samples or other data is one, "
+            "too), or a dataset without a length. Give it a DistributedSampler yourself."
         )
 
     class Epochs(data.DistributedSampler):  # type: ignore[misc]
@@ -159,8 +158,19 @@ def prepare_data_loader(loader: Any) -> Any:
     shuffle = type(loader.sampler) is data.RandomSampler
     sampler = Epochs(loader.dataset, shuffle=shuffle, drop_last=loader.drop_last)
     same = ("batch_size", "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn", "multiprocessing_context")
-    more = ("generator", "prefetch_factor", "persistent_workers", "pin_memory_device")
-    return data.DataLoader(loader.dataset, sampler=sampler, **{name: getattr(loader, name) for name in (*same, *more)})
+    more = ("generator", "prefetch_factor", "persistent_workers", "pin_memory_device", "in_order")  # the last from torch 2.6 on
+    return data.DataLoader(
+        loader.dataset, sampler=sampler, **{name: getattr(loader, name) for name in (*same, *more) if hasattr(loader, name)}
+    )
+
+
+def _is_plain(loader: Any, data: Any) -> bool:
+    """Whether its samplers are those that torch makes for ``shuffle`` and ``batch_size``: each sample once."""
+    sampler, batches = loader.sampler, loader.batch_sampler
+    if type(sampler) not in (data.RandomSampler, data.SequentialSampler) or type(batches) is not data.BatchSampler:
+        return False
+    whole = sampler.data_source is loader.dataset and len(sampler) == len(loader.dataset)
+    return whole and not getattr(sampler, "replacement", False) and batches.sampler is sampler
 
 
 class _Torch:

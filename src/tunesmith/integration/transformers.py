@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tunesmith.errors import SpecError, UserCodeError
@@ -46,17 +47,17 @@ class TuneReportCallback(_Base):  # type: ignore[misc]
     """
 
     def __init__(self, metrics: Wanted = None, on: str | Sequence[str] = "evaluate") -> None:
-        moments = [on] if isinstance(on, str) else list(on)
-        if not moments or not set(moments) <= set(_MOMENTS):
+        moments = list(on) if isinstance(on, Iterable) and not isinstance(on, str) else [on]
+        if not moments or not all(one in _MOMENTS for one in moments):
             raise SpecError(f"{type(self).__name__}(on={on!r}): expected one or several of {', '.join(_MOMENTS)}.")
         self._on = frozenset(moments)
         self._metrics = wanted(type(self).__name__, metrics)
         self._newest: dict[str, Any] = {}
         self._begun = 0
-        self._training = self._evaluated = self._due = False
+        self._training = self._evaluated = self._due = self._reported = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._newest, self._evaluated = {}, False
+        self._newest, self._evaluated, self._reported = {}, False, False
         self._begun, self._training, self._due = state.global_step, True, False
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
@@ -82,6 +83,13 @@ class TuneReportCallback(_Base):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._flush(args, state)
         self._training = False
+        if not self._reported and self._begun == 0 < state.global_step:  # what goes on has reported before
+            warnings.warn(
+                f"{type(self).__name__}: nothing was reported in {state.global_step} steps of training, since there was no moment of "
+                f"on={sorted(self._on)} with all metrics: eval_strategy={args.eval_strategy.value!r}, "
+                f"logging_strategy={args.logging_strategy.value!r}, save_strategy={args.save_strategy.value!r}.",
+                stacklevel=2,
+            )
 
     def _reached(self, moment: str, state: Any, control: Any) -> None:
         if moment in self._on and self._training and state.global_step > self._begun:
@@ -98,6 +106,7 @@ class TuneReportCallback(_Base):  # type: ignore[misc]
             f"This was after {state.global_step} steps. Names of an evaluation begin with 'eval_'. The training's 'loss' is there from the "
             f"first log on: logging_strategy={args.logging_strategy.value!r}, logging_steps={args.logging_steps}."
         )
+        self._reported = True
         report(chosen(type(self).__name__, self._metrics, there, advice), checkpoint=checkpoint)
 
 

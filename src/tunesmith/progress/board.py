@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from threading import Lock
 from typing import Any
@@ -16,7 +16,7 @@ from tunesmith.core.ports import Header, Record
 from tunesmith.core.trial import ERROR, PAUSED, PENDING, RUNNING, TERMINATED
 from tunesmith.journal.trials import TrialBook, TrialInfo, trial_id_of
 from tunesmith.progress.decisions import told
-from tunesmith.progress.leader import Leader, rank
+from tunesmith.progress.leader import Leader, latest, rank
 from tunesmith.progress.options import TableOptions
 
 __all__ = ["Board", "Picture", "Row", "best_of", "row_of"]
@@ -126,8 +126,9 @@ class Board:
     def _take(self, record: Record) -> None:
         event, decisions = record.event, record.decisions
         if type(event) is ev.Reported and not decisions and record.handled:  # most records are
-            if self._trials.apply(record) is not None:
-                self._leader.put(event.trial, self._rank(event.metrics))
+            reported = self._trials.apply(record)
+            if reported is not None:
+                self._leader.put(event.trial, self._rank(reported.metrics))
             return
         # trials leave the book as they end, so their views are taken before
         ended = [self._trials.held(decision.trial) for decision in decisions if decision.do == "end" and decision.trial is not None]
@@ -136,7 +137,7 @@ class Board:
             return
         if type(event) is ev.Reported:
             if trial is not None:
-                self._leader.put(event.trial, self._rank(event.metrics))
+                self._leader.put(event.trial, self._rank(trial.metrics))
         elif type(event) is ev.AttemptEnded:
             self._holding.pop(event.trial, None)
         elif type(event) is ev.CapacityChanged:
@@ -155,7 +156,7 @@ class Board:
         spec, options = self._trials.experiment.spec, self.options
         self._begun, self._ended, self._ending, self._until = at, 0, "", None
         self._holding.clear()
-        self._metrics = (options.metric,) if options.metric else tuple(spec.get("metrics") or ())
+        self._metrics = self._trials.objectives = (options.metric,) if options.metric else tuple(spec.get("metrics") or ())
         self._mode = options.mode or next(iter(spec.get("modes") or ()), "max")
 
     def _go_on(self, event: ev.Reopened) -> None:
@@ -181,7 +182,7 @@ class Board:
                 self._holding[number] = trial.resources
         elif do == "pause" and decision.data.get("mode") == "warm":
             self._holding.pop(number, None)
-        text = told(decision, self._id, paused=number in self._paused)
+        text = told(decision, self._id, paused=number in self._paused, ending=bool(self._ending))
         if do in ("pause", "paused"):
             self._paused.add(number)
         elif do != "resize":
@@ -234,7 +235,8 @@ class Board:
         spec, counts = self._trials.experiment.spec, self._trials.counts
         over = counts[TERMINATED] + counts[ERROR]
         total = self.options.total_samples or spec.get("num_samples")
-        picture = Picture(self._header.name, {status: counts[status] for status in _ORDER}, total, over, metrics=self._metrics)
+        name = str(spec.get("name", self._header.name))  # it goes with its directory
+        picture = Picture(name, {status: counts[status] for status in _ORDER}, total, over, metrics=self._metrics)
         picture.elapsed = now
         if total is not None:
             picture.total = max(total, self._trials.count)
@@ -273,7 +275,8 @@ class Board:
         return None if champion is None else _copy(champion[2])
 
     def _rank(self, metrics: Mapping[str, Any], outcome: str = "") -> float | None:
-        return rank(metrics.get(self._metrics[0]), self._mode, outcome) if self._metrics else None
+        """None with several metrics: none of them says alone which trial is the best."""
+        return rank(metrics.get(self._metrics[0]), self._mode, outcome) if len(self._metrics) == 1 else None
 
     def _id(self, number: int) -> str:
         return trial_id_of(self._header, number)
@@ -285,6 +288,16 @@ class _Trials(TrialBook):
     def __init__(self, header: Header) -> None:
         super().__init__(header, keep_finished=False)
         self.by_status: dict[str, dict[int, None]] = {PENDING: {}, RUNNING: {}, PAUSED: {}}
+        self.objectives: tuple[str, ...] = ()
+
+    def apply(self, record: Record) -> TrialInfo | None:
+        """What a report lacks of the objectives stands as it was."""
+        event = record.event
+        if type(event) is ev.Reported and (trial := self.held(event.trial)) is not None:
+            metrics = latest(trial.metrics, event.metrics, self.objectives)
+            if metrics is not event.metrics:
+                record = replace(record, event=replace(event, metrics=dict(metrics)))
+        return super().apply(record)
 
     def _suggested(self, event: ev.Suggested, seq: int) -> TrialInfo:
         self.by_status[PENDING][event.trial] = None

@@ -33,7 +33,7 @@ def console(
     reporter = spec.progress_reporter
     screen = _screen(spec, reporter)
     pictured = screen is not None or reporter is not None
-    lines = PlainReporter(header, spec.path, show=show, verbose=spec.verbose, clock=clock.now, pictured=pictured)
+    lines = PlainReporter(header, spec.path if spec.kept else "", show=show, verbose=spec.verbose, clock=clock.now, pictured=pictured)
     if not pictured:
         lines.replay(past)
         return lines
@@ -52,7 +52,8 @@ def console(
 
     own = OwnReporter(reporter, book, lines, board, clock, type(spec.scheduler).__name__)
     own.replay(past)
-    own.setup(start_time=clock.wall(), total_samples=total, metric=next(iter(spec.metrics), None), mode=next(iter(spec.modes), None))
+    metric, mode = (spec.metrics[0], spec.modes[0]) if len(spec.metrics) == 1 else (None, None)  # with several no trial is the best
+    own.setup(start_time=clock.wall(), total_samples=total, metric=metric, mode=mode)
     return own
 
 

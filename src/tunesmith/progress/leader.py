@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Leader", "rank"]
+from tunesmith.journal.scores import is_number
+
+__all__ = ["Leader", "latest", "rank"]
 
 _Entry = tuple[float, int, int]
 
@@ -26,6 +29,17 @@ def rank(value: Any, mode: str, outcome: str = "") -> float | None:
     if outcome == "infeasible" or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return -value if mode == "max" else value
+
+
+def latest(before: Mapping[str, Any], now: Mapping[str, Any], objectives: Iterable[str]) -> Mapping[str, Any]:
+    """The metrics of a new report; objectives that it lacks stand as they were reported last, as they do where analyses look for the best.
+
+    Example:
+        >>> latest({"loss": 0.5, "step": 1}, {"step": 2}, ["loss"]), latest({}, {"step": 2}, ["loss"])
+        ({'step': 2, 'loss': 0.5}, {'step': 2})
+    """
+    lacking = {name: before[name] for name in objectives if not is_number(now.get(name)) and name in before}
+    return {**now, **lacking} if lacking else now
 
 
 class Leader:

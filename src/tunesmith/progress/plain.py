@@ -12,19 +12,19 @@ from typing import Any, TextIO
 
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
-from tunesmith.core.placement import worded
 from tunesmith.core.ports import Header, Record
 from tunesmith.core.trial import ERROR, TERMINATED
 from tunesmith.failures import FailureLog
 from tunesmith.journal.trials import trial_id_of
-from tunesmith.progress.decisions import told
-from tunesmith.progress.text import duration, numbers, pairs, plural
+from tunesmith.progress.decisions import again, left, told
+from tunesmith.progress.leader import latest, rank
+from tunesmith.progress.text import duration, joined, numbers, pairs, plural
 
 __all__ = ["PlainReporter"]
 
 _WHAT = {
     "started": "started", "ended": "ended", "failed": "failed", "retried": "to be tried again", "reported": "reported",
-    "reopened": "to go on", "exploited": "copied from others",
+    "reopened": "to go on", "exploited": "copied from others", "left": "left to a resume",
 }  # fmt: skip
 
 _AGAIN = {
@@ -55,8 +55,8 @@ class _Live:
 
 @dataclass(slots=True)
 class _Best:
+    rank: float
     number: int
-    value: float
     iteration: int
     values: dict[str, Any]
     metrics: dict[str, Any]
@@ -68,7 +68,7 @@ class PlainReporter:
 
     Args:
         header: of the journal.
-        path: the experiment's directory, for people.
+        path: the experiment's directory, for people; "": it is temporary, and not spoken of.
         show: drawn values and the version of the space that they belong to -> what to show of them; None: as they are.
         stream: where to print; None: ``sys.stdout`` as it is at that moment.
         verbose: 0: nothing; 1: header, starts, ends, failures, summary; 2: every report too; 3: every decision and checkpoint too.
@@ -163,6 +163,7 @@ class PlainReporter:
     def _begun(self, event: ev.ExperimentStarted) -> None:
         before = {**self._spec, **event.spec}
         self._spec = {**before, **self._changes}
+        self._finish, self._halted, self._until = "", False, None  # an earlier session's end is not this one's
         if self._muted:
             return
         self._open = True
@@ -176,10 +177,11 @@ class PlainReporter:
             *([f"seed {spec['seed']}"] if spec.get("seed") is not None else []),
         ]
         verb = "goes on" if event.session else "begins"
-        self._print(f"{self._header.name} {verb}: {', '.join(parts)}")
+        self._print(f"{self._name} {verb}: {', '.join(parts)}")
         if self._changes:
             self._print(f"changed since: {', '.join(_change(key, before.get(key), value) for key, value in self._changes.items())}")
-        self._print(f"files: {self._path}")
+        if self._path:
+            self._print(f"files: {self._path}")
 
     def _suggested(self, event: ev.Suggested) -> None:
         self._live[event.trial] = _Live(event.values, space=self._space)
@@ -207,7 +209,7 @@ class PlainReporter:
         live = self._live.get(event.trial)
         if live is None:
             return
-        live.iteration, live.metrics = event.iteration, event.metrics
+        live.iteration, live.metrics = event.iteration, latest(live.metrics, event.metrics, self._spec.get("metrics") or ())
         if self._verbose > 1 and self._may("reported"):
             shown = pairs(numbers(event.metrics, (), 8))
             saved = f" (checkpoint {event.checkpoint})" if event.checkpoint and self._verbose > 2 else ""
@@ -235,10 +237,9 @@ class PlainReporter:
         if do == "end":
             self._ended(trial, decision)
         elif do == "retry" or (do == "paused" and decision.data.get("charge")):
-            if not decision.data.get("wait") and self._may("retried"):  # else for an exploit, which is told when it is complete
-                sized = "resources" in decision.data and not decision.data.get("charge")
-                what = f"goes on with {worded(decision.data['resources'])}" if sized else "will be tried again"
-                self._print(f"trial {self._id(trial)} {what}: {decision.reason}")
+            waits = decision.data.get("wait")  # for an exploit, which is told when it is complete
+            if not waits and self._may("left" if self._halted else "retried"):
+                self._print(f"trial {self._id(trial)} {left(decision) if self._halted else again(decision)}")
         elif do == "exploit" and live is not None and decision.data.get("values") is not None:
             live.then = decision.data["values"]
         elif do == "exploited" and live is not None and live.then is not None:
@@ -258,10 +259,11 @@ class PlainReporter:
             return
         self._halted = True
         self._until = decision.data.get("until")
-        text = f"{self._header.name} is stopping: {decision.reason}"
+        text = f"{self._name} is stopping: {decision.reason}"
         if self._until is not None and self._live:
             self._counted = self._clock()
-            text += f"; trials that have not ended in {duration(max(0.0, round(self._until - self._counted)))} are killed"
+            bound = duration(max(0.0, round(self._until - self._counted)))
+            text = joined(text, f"trials that have not ended in {bound} are killed")
         self.say(text)
 
     def _count_down(self, until: float) -> None:
@@ -275,7 +277,7 @@ class PlainReporter:
         live = self._live.pop(trial, None) or _Live({})
         status, outcome = decision.data["status"], decision.data.get("outcome", "")
         self._counts[status] = self._counts.get(status, 0) + 1
-        best = outcome != "infeasible" and self._is_best(trial, live)
+        best = self._is_best(trial, live, outcome)
         if status == ERROR:
             if self._may("failed"):
                 self._print(f"trial {self._id(trial)} failed{_after(live)}: {decision.reason}")
@@ -287,18 +289,15 @@ class PlainReporter:
             text += f"; {decision.reason}" if outcome != "finished" and decision.reason else ""
             self._print(text)
 
-    def _is_best(self, trial: int, live: _Live) -> bool:
+    def _is_best(self, trial: int, live: _Live, outcome: str = "") -> bool:
         """Whether the trial's last value is better than that of all that ended before; then it is kept as the best."""
-        metrics = self._spec.get("metrics") or ()
-        value = live.metrics.get(metrics[0]) if metrics else None
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
+        metrics: Sequence[str] = self._spec.get("metrics") or ()
+        if len(metrics) != 1:  # of several metrics none says alone which trial is the best
             return False
-        best = self._best
-        if best is not None:
-            ahead = value - best.value if self._spec["modes"][0] == "max" else best.value - value
-            if ahead < 0 or (ahead == 0 and trial > best.number):
-                return False
-        self._best = _Best(trial, value, live.iteration, live.values, numbers(live.metrics, metrics), live.space)
+        key, best = rank(live.metrics.get(metrics[0]), self._spec["modes"][0], outcome), self._best
+        if key is None or (best is not None and (best.rank, best.number) < (key, trial)):
+            return False
+        self._best = _Best(key, trial, live.iteration, live.values, numbers(live.metrics, metrics), live.space)
         return True
 
     # -- the summary -----------------------------------------------------------------------------------------------------
@@ -311,7 +310,7 @@ class PlainReporter:
             counts.append(f"{len(self._live)} unfinished")
         total = sum(self._counts.values()) + len(self._live)
         of = f" ({', '.join(counts)})" if counts else ""
-        yield f"{self._header.name}: {plural(total, 'trial')} in {duration(self._at)}{of}"
+        yield f"{self._name}: {plural(total, 'trial')} in {duration(self._at)}{of}"
         if self._finish and (self._halted or total != self._spec.get("num_samples")):
             yield f"ended because: {self._finish}"
         best = self._best
@@ -321,9 +320,10 @@ class PlainReporter:
         groups = self._failures.groups
         for group in groups:
             yield f"{group.count} of {plural(total, 'trial')}: {group.text}"
-        if groups:
+        if groups and self._path:
             yield f"run one of them again, here: python -m tunesmith rerun {shlex.quote(self._path)} {self._id(groups[0].trials[0])}"
-        yield f"files: {self._path}"
+        if self._path:
+            yield f"files: {self._path}"
 
     # -- printing --------------------------------------------------------------------------------------------------------
 
@@ -358,6 +358,11 @@ class PlainReporter:
             stream.flush()
         except (OSError, ValueError):  # closed, or nobody reads any more: the run has better things to do
             self._muted = True
+
+    @property
+    def _name(self) -> str:
+        """As it is called now: it goes with its directory."""
+        return str(self._spec.get("name", self._header.name))
 
     def _id(self, trial: int) -> str:
         return trial_id_of(self._header, trial)

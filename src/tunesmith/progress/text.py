@@ -7,7 +7,7 @@ from typing import Any
 
 from tunesmith.journal.rows import AUTO_KEYS
 
-__all__ = ["cut", "duration", "listed", "number", "numbers", "pairs", "plain", "plural", "stamp"]
+__all__ = ["cut", "duration", "joined", "listed", "number", "numbers", "pairs", "plain", "plural", "stamp"]
 
 _LONGEST = 40
 
@@ -44,6 +44,16 @@ def numbers(metrics: Mapping[str, Any], names: Iterable[str], most: int = 4) -> 
         return chosen
     own = (name for name, value in metrics.items() if type(value) in (int, float) and name not in AUTO_KEYS)
     return {name: metrics[name] for name, _ in zip(own, range(most), strict=False)}
+
+
+def joined(text: str, more: str) -> str:
+    """Both on one line: ``more`` after a semicolon, or behind a text with a full stop as a sentence of its own.
+
+    Example:
+        >>> joined("the time is up", "all is kept"), joined("Did you mean 'loss'?", "all is kept")
+        ('the time is up; all is kept', "Did you mean 'loss'? All is kept.")
+    """
+    return f"{text} {more[0].upper()}{more[1:]}." if text.endswith((".", "?", "!")) else f"{text}; {more}"
 
 
 def plural(count: int, noun: str) -> str:

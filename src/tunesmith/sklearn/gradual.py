@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import time
 import traceback
 from typing import Any
 
+import cloudpickle
+from sklearn import config_context
 from sklearn.base import clone
 
 from tunesmith.sklearn.borrowed import check_method_params, safe_split, score, score_names
@@ -18,6 +21,7 @@ from tunesmith.trainable.class_api import Trainable
 __all__ = ["Gradual"]
 
 _FILE = "folds.pkl"
+_log = logging.getLogger("tunesmith")
 
 
 class Fold:
@@ -87,15 +91,21 @@ class Gradual(Trainable):
     def setup(self, config: dict[str, Any], task: Task) -> None:  # type: ignore[override]
         self.task = task
         self.params = task.source.params_of(config)
-        self.folds = [Fold(task, number, self.params) for number in range(len(task.splits))]
+        with config_context(**task.settings):
+            self.folds = [Fold(task, number, self.params) for number in range(len(task.splits))]
 
     def step(self) -> dict[str, Any]:
-        results = [fold.step(self.task) for fold in self.folds]
+        with config_context(**self.task.settings):
+            results = [fold.step(self.task) for fold in self.folds]
         return {**metrics_of(results, self.task), "done": all(fold.done for fold in self.folds)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        with open(os.path.join(checkpoint_dir, _FILE), "wb") as file:
-            pickle.dump((self.params, self.folds), file)
+        try:
+            with open(os.path.join(checkpoint_dir, _FILE), "wb") as file:
+                cloudpickle.dump((self.params, self.folds), file)
+        except Exception as error:  # of a trial that has been told to stop nobody would hear of it
+            _log.warning("early stopping: %r cannot be saved, so nothing goes on from it: %s", self.task.estimator, error)
+            raise
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on with what was saved, by this trial or by another: then with this one's parameters."""
@@ -108,4 +118,4 @@ class Gradual(Trainable):
 
 
 def _same(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and pickle.dumps(one) == pickle.dumps(other))
+    return one is other or (type(one) is type(other) and cloudpickle.dumps(one) == cloudpickle.dumps(other))

@@ -75,5 +75,7 @@ class TuneGridSearchCV(TuneBaseSearchCV):
                 "tried as it is. Use TuneSearchCV."
             )
         candidates = Candidates(list(ParameterGrid(self.param_grid)))
+        if not candidates.params:
+            raise SpecError(f"No fits were performed: {type(self).__name__} has no candidates, param_grid is {self.param_grid!r}.")
         seed = int(check_random_state(None).randint(2**31))
         return Search(type(self).__name__, candidates, candidates.searcher(), len(candidates.params), seed, learns=False)

@@ -16,8 +16,10 @@ import numbers
 import warnings
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import unique_labels
 
@@ -42,8 +44,10 @@ def way_of(estimator: Any) -> str | None:
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     params = last.get_params(deep=False) if hasattr(last, "get_params") else {}
     budget = next((name for name in _BUDGETS if isinstance(params.get(name), numbers.Integral)), None) if "warm_start" in params else None
-    refuses = budget and (params.get("early_stopping") is True or params.get("solver") == "lbfgs")  # it has a partial_fit that raises
-    passes = hasattr(last, "partial_fit") and not refuses
+    weight = params.get("class_weight")
+    balanced = isinstance(weight, str) and weight == "balanced"
+    refuses = params.get("early_stopping") is True or params.get("solver") == "lbfgs" or balanced  # it has a partial_fit that raises
+    passes = hasattr(last, "partial_fit") and not (budget and refuses)
     return PASSES if passes and budget != "n_estimators" else budget
 
 
@@ -80,7 +84,9 @@ class Model:
             )
         self._way = way
         self._total = None if way == PASSES else _last(estimator).get_params(deep=False)[way]
-        self._steps = steps if self._total is None else min(steps, int(self._total))
+        self._most = steps
+        self._steps = self._steps_for(self._total)
+        self._given: int | None = None  # the budget of the last step
         if self._total is not None:
             _last(estimator).set_params(warm_start=True)
 
@@ -103,11 +109,13 @@ class Model:
         target = () if y is None else (y,)
         if self._way == PASSES:
             first = self.taken == 1 and is_classifier(last) and "classes" in inspect.signature(last.partial_fit).parameters
-            classes: dict[str, Any] = {"classes": unique_labels(labels)} if first else {}
+            classes: dict[str, Any] = {"classes": _classes(last, labels)} if first else {}
             last.partial_fit(samples, *target, **classes, **fit_params)
             return
-        last.set_params(**{self._way: self._budget(self.taken)})
+        self._given = self._budget(self.taken)
+        last.set_params(**{self._way: self._given})
         with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Warm-start fitting without increasing n_estimators")
             if not self.done:  # it is not meant to have converged yet
                 warnings.simplefilter("ignore", ConvergenceWarning)
             last.fit(samples, *target, **fit_params)
@@ -122,10 +130,16 @@ class Model:
         self.estimator.set_params(**clone(params, safe=False))
         if self._total is not None:
             self._total = params.get(f"{prefix}{self._way}", self._total)
+            self._steps = max(self._steps, self._steps_for(self._total))
+
+    def _steps_for(self, total: Any) -> int:
+        return self._most if total is None else max(1, min(self._most, int(total)))
 
     def _budget(self, taken: int) -> int:
+        """After a change to a smaller total it stays as it was: trees that are there cannot be taken away."""
         assert self._total is not None
-        return math.ceil(int(self._total) * taken / self._steps)
+        budget = math.ceil(int(self._total) * taken / self._steps)
+        return budget if self._given is None else max(budget, self._given)
 
     def _prepared(self, samples: Any, y: Any, fit_params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """What the last step of a pipeline gets. The steps before it are fitted the first time."""
@@ -142,6 +156,13 @@ class Model:
 
 def _last(estimator: Any) -> Any:
     return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+
+
+def _classes(classifier: Any, labels: Any) -> Any:
+    """What its ``partial_fit`` wants to be told of all targets."""
+    if isinstance(classifier, MultiOutputClassifier):
+        return [np.unique(column) for column in np.asarray(labels).T]
+    return unique_labels(labels)
 
 
 def _parted(pipeline: Any, fit_params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

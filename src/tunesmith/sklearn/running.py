@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from tunesmith.config import CheckpointConfig, FailureConfig
 from tunesmith.ending import perform
 from tunesmith.errors import SpecError
 from tunesmith.executors.interpreter import ahead
+from tunesmith.hints import did_you_mean
+from tunesmith.logger import CSVLogger, JsonLogger, TBXLogger
 from tunesmith.places import default_name
 from tunesmith.runner import check_arguments
 from tunesmith.sklearn.gradual import Gradual
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from tunesmith.execute import Finished
 
 __all__ = ["Ran", "Search", "search"]
+
+_LOGGERS = {"csv": CSVLogger, "json": JsonLogger, "tensorboard": TBXLogger}
+"""By their names in tune-sklearn."""
 
 
 @dataclass(slots=True)
@@ -75,7 +81,8 @@ def search(
         scheduler: None: each trial evaluates its candidate at once, and reports once.
         jobs: so many trials at once, each in a process of its own; 1: one after the other in this very thread.
         gpus: that each trial holds.
-        name, storage_path, loggers: as for :func:`tunesmith.run`. If all are None, the experiment's files are temporary.
+        name, storage_path, loggers: as for :func:`tunesmith.run`; loggers also by name. If all are None, the experiment's files are
+            temporary.
         **arguments: more of :func:`tunesmith.run`'s.
 
     Raises:
@@ -94,7 +101,8 @@ def search(
             f"{what.owner}.fit",
             with_parameters(evaluate if scheduler is None else Gradual, task=task),
             {
-                **arguments, "name": name or default_name(type(task.estimator).__name__), "storage_path": storage_path, "loggers": loggers,
+                **arguments, "name": name or default_name(type(task.estimator).__name__),
+                "storage_path": storage_path, "loggers": _loggers(loggers),
                 "config": what.source.config, "search_alg": what.searcher, "num_samples": what.num_samples, "seed": what.seed,
                 "scheduler": scheduler, "executor": executor, "max_concurrent_trials": jobs,
                 "resources_per_trial": {"cpu": 1, "gpu": gpus} if gpus else None, "log_to_file": None if kept else False,
@@ -103,7 +111,9 @@ def search(
             },
         )  # fmt: skip
         ended: list[Finished] = []
-        analysis = perform(checked.placed(), ended)
+        spec = checked.placed()
+        spec.kept = kept
+        analysis = perform(spec, ended)
         if ended[0].kind == "drain":
             raise KeyboardInterrupt
         trials = [
@@ -112,3 +122,19 @@ def search(
     if not trials:
         raise SpecError(f"{what.owner}.fit: no candidate was evaluated ({ended[0].reason or 'nothing was proposed'}).")
     return Ran(task, scheduler is not None, trials, analysis if kept else None)
+
+
+def _loggers(given: Any) -> Any:
+    """What :func:`tunesmith.run` takes for them."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return given
+    return [_logger(one) if isinstance(one, str) else one for one in given]
+
+
+def _logger(name: str) -> Any:
+    if name not in _LOGGERS:
+        raise SpecError(
+            f"loggers: there is none named {name!r}; there are: {', '.join(_LOGGERS)}.{did_you_mean(name, _LOGGERS)} Others are given as "
+            "objects: loggers=[tunesmith.integration.mlflow.MLflowLoggerCallback()]."
+        )
+    return _LOGGERS[name]

@@ -31,9 +31,10 @@ class TuneSearchCV(TuneBaseSearchCV):
 
     Args:
         estimator: what to fit.
-        param_distributions: a dict of parameter names to lists, distributions of ``scipy.stats`` or domains (``tune.loguniform(1e-4, 1)``),
-            or a list of such dicts, of which one is chosen each time. An entry whose name is none of the estimator's parameters may be a
-            ``tune.choice`` of dicts of parameters: those of the chosen dict are set.
+        param_distributions: a dict of parameter names to lists, distributions of ``scipy.stats``, domains (``tune.loguniform(1e-4, 1)``)
+            or tune-sklearn's ranges (``(1e-4, 1, "log-uniform")``), or a list of such dicts, of which one is chosen each time. An entry
+            whose name is none of the estimator's parameters may be a ``tune.choice`` of dicts of parameters: those of the chosen dict are
+            set.
         early_stopping: False: none. True: ASHA; a scheduler's name ("hyperband", "MedianStoppingRule" ...); or a scheduler. Then candidates
             are trained in ``max_iters`` steps, and bad ones are stopped after a few. It needs an estimator (of a Pipeline: its last step)
             with ``partial_fit`` or ``warm_start``: see the page on scikit-learn in the documentation for what a step is. The best
@@ -53,8 +54,9 @@ class TuneSearchCV(TuneBaseSearchCV):
         stopper: more that ends trials: as ``stop`` of :func:`tunesmith.run`, as in ``{"mean_test_score": 0.99}``.
         time_budget_s: seconds after which the search ends. Candidates without a result then are left out.
         use_gpu: True, or how many: GPUs that each trial holds.
-        loggers, callbacks, storage_path, name: as for :func:`tunesmith.run`. With the first or one of the last two the experiment is
-            kept, and is there as ``analysis_``; else its files are gone when ``fit`` returns.
+        loggers, callbacks, storage_path, name: as for :func:`tunesmith.run`; loggers also "csv", "json", "tensorboard". With the
+            first or one of the last two the experiment is kept, and is there as ``analysis_``; else its files are gone when ``fit`` is
+            over.
 
     Example:
         >>> from scipy.stats import loguniform

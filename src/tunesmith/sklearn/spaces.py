@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from tunesmith.errors import SpecError
 from tunesmith.search.base import Exhausted, Proposal, Searcher, SearcherCapabilities
-from tunesmith.space import choice, randint, randn, uniform
+from tunesmith.space import choice, lograndint, loguniform, randint, randn, uniform
 from tunesmith.space.domains import Domain, Float, Require
 from tunesmith.space.nodes import SCALARS, label_of
 
@@ -108,7 +109,8 @@ class Space:
     """Parameters as a search space of the run's.
 
     Lists become choices; distributions of scipy's become domains, or the quantile of such a distribution, which any searcher can move;
-    domains stay. Of a list of dicts one is chosen.
+    scikit-optimize's ``(low, high, "uniform")`` and ``(low, high, "log-uniform")`` become domains; domains stay. Of a list of dicts one is
+    chosen.
 
     Args:
         distributions: a dict of name to what it may be, or a list of such dicts.
@@ -175,7 +177,9 @@ def is_plain(distributions: Any) -> bool:
     """Whether there are only lists and distributions, which scikit-learn itself can draw from, and no domains of ours."""
     every = [distributions] if isinstance(distributions, Mapping) else distributions
     return isinstance(every, list | tuple) and all(
-        isinstance(one, Mapping) and not any(isinstance(value, Domain | Require | Mapping) for value in one.values()) for one in every
+        isinstance(one, Mapping)
+        and not any(isinstance(value, Domain | Require | Mapping) or _is_dimension(value) for value in one.values())
+        for one in every
     )
 
 
@@ -185,6 +189,8 @@ def _domain(name: str, given: Any) -> Any:
         return given
     if hasattr(given, "rvs"):
         return _translated(name, given)
+    if _is_dimension(given):
+        return _ranged(*given)
     if isinstance(given, np.ndarray) or (isinstance(given, Sequence) and not isinstance(given, str)):
         if len(given) == 0:
             raise SpecError(f"{name}: there is nothing to choose from, the list is empty.")
@@ -193,6 +199,20 @@ def _domain(name: str, given: Any) -> Any:
         f"{name}: expected a list, a distribution (with rvs) or a domain such as tune.uniform(0, 1), got {given!r}. "
         f"One fixed value is a list of one: [{given!r}]."
     )
+
+
+def _is_dimension(given: Any) -> bool:
+    """Whether it is a range as tune-sklearn took them over from scikit-optimize: ``(low, high, "uniform" or "log-uniform")``."""
+    if not isinstance(given, tuple) or len(given) != 3 or not all(isinstance(end, numbers.Real) for end in given[:2]):
+        return False
+    return isinstance(given[2], str) and given[2] in ("uniform", "log-uniform")
+
+
+def _ranged(low: Any, high: Any, prior: str) -> Domain:
+    """Of two whole numbers the whole numbers between them, the upper one included."""
+    if isinstance(low, numbers.Integral) and isinstance(high, numbers.Integral):
+        return (lograndint if prior == "log-uniform" else randint)(int(low), int(high) + 1)
+    return (loguniform if prior == "log-uniform" else uniform)(float(low), float(high))
 
 
 def _is_scalar(value: Any) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.base import clone
 
 from tunesmith.errors import UserCodeError
@@ -36,6 +37,7 @@ class Task:
         refit: as in scikit-learn.
         optimises: whether a searcher or a scheduler needs a score whose name only the scoring function knows.
         steps: with early stopping: how many steps training in full has.
+        settings: scikit-learn's, where the search was begun; in a worker they would be the defaults.
     """
 
     estimator: Any
@@ -51,19 +53,21 @@ class Task:
     refit: Any
     optimises: bool
     steps: int = 1
+    settings: dict[str, Any] = field(default_factory=get_config)
 
 
 def evaluate(config: dict[str, Any], task: Task) -> dict[str, Any]:
     """A whole trial: fit and score one candidate on every fold, by scikit-learn's own function."""
     params = task.source.params_of(config)
-    folds = [
-        fit_and_score(
-            clone(task.estimator), task.X, task.y, scorer=task.scorer, train=train, test=test, verbose=0, parameters=params,
-            fit_params=task.fit_params, score_params=task.score_params, return_train_score=task.return_train_score, return_times=True,
-            error_score=task.error_score,
-        )
-        for train, test in task.splits
-    ]  # fmt: skip
+    with config_context(**task.settings):
+        folds = [
+            fit_and_score(
+                clone(task.estimator), task.X, task.y, scorer=task.scorer, train=train, test=test, verbose=0, parameters=params,
+                fit_params=task.fit_params, score_params=task.score_params, return_train_score=task.return_train_score, return_times=True,
+                error_score=task.error_score,
+            )
+            for train, test in task.splits
+        ]  # fmt: skip
     return metrics_of(folds, task)
 
 

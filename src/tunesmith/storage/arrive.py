@@ -8,8 +8,9 @@ import os
 from tunesmith.errors import SpecError
 from tunesmith.hints import did_you_mean
 from tunesmith.places import JOURNAL, choose_directory, experiments_in
-from tunesmith.storage.copies import experiments_at, is_whole, remember
+from tunesmith.storage.copies import experiments_at
 from tunesmith.storage.fetch import Listing, bring, exists
+from tunesmith.storage.note import is_whole, remember
 from tunesmith.storage.objects import Objects
 from tunesmith.storage.remote import Remote
 

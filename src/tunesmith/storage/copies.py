@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ from tunesmith.places import JOURNAL, storage_root
 from tunesmith.storage import segments as seg
 from tunesmith.storage import trees
 from tunesmith.storage.fetch import Listing, bring_file, bring_journal, exists
-from tunesmith.storage.files import NOTE
+from tunesmith.storage.files import beside
+from tunesmith.storage.note import is_whole, place_of, remember
 from tunesmith.storage.objects import Objects
 from tunesmith.storage.remote import Remote, remote_from
 
 __all__ = [
-    "StoredCheckpoint", "bring_checkpoint", "bring_trial", "experiment_at", "experiments_at", "is_whole", "open_copy", "remember",
-    "renew_copy", "stored_checkpoint",
+    "StoredCheckpoint", "bring_checkpoint", "bring_trial", "experiment_at", "experiments_at", "open_copy", "renew_copy",
+    "stored_checkpoint",
 ]  # fmt: skip
 
-_known: dict[str, Objects] = {}
-"""Where the experiment in a local directory is stored, as far as this process has had to do with it."""
+_turns: dict[str, threading.Lock] = {}
+"""By what is fetched, a local path: one thread at a time does that, and the others find it there."""
 _complete: dict[tuple[str, str], tuple[float, set[str]]] = {}
 """Checkpoints of a trial that are stored, and when that was found out: who looks for one often looks for its neighbours, too."""
 _COPIES = ".opened"
@@ -61,8 +63,8 @@ def open_copy(storage_path: Any, filesystem: Any = None, above: bool = False) ->
     inside = os.path.relpath(objects.remote.folder, storage_root(None))
     path = os.path.join(storage_root(None), _COPIES, inside)
     os.makedirs(path, exist_ok=True)
-    renew(objects, path)
     remember(path, objects)
+    renew(objects, path)
     return path, rest
 
 
@@ -78,40 +80,24 @@ def experiment_at(storage_path: Any, filesystem: Any = None) -> bool:
 
 def renew(objects: Objects, path: str) -> None:
     """Bring the copy of the journal in ``path`` up to what is remote."""
-    listing = Listing(objects, seg.FOLDER)
-    file, held = os.path.join(path, JOURNAL), os.path.join(path, ".segments")
-    names = json.dumps([one.name for one in listing.segments])
-    if os.path.isfile(file) and os.path.isfile(held) and Path(held).read_text(encoding="utf-8") == names:
-        return
-    fresh = f"{file}.{os.getpid()}.tmp"
-    bring_journal(objects, listing, fresh)
-    os.replace(fresh, file)
-    Path(held).write_text(names, encoding="utf-8")
+    with _turn(path):
+        listing = Listing(objects, seg.FOLDER)
+        file, held = os.path.join(path, JOURNAL), os.path.join(path, ".segments")
+        names = json.dumps([one.name for one in listing.segments])
+        if os.path.isfile(file) and os.path.isfile(held) and Path(held).read_text(encoding="utf-8") == names:
+            return
+        fresh = beside(file, "tmp")
+        bring_journal(objects, listing, fresh)
+        os.replace(fresh, file)
+        Path(held).write_text(names, encoding="utf-8")
+        for known in [one for one in list(_complete) if one[0] == path]:  # newer records may speak of checkpoints that were not there then
+            _complete.pop(known, None)
 
 
 def renew_copy(path: str) -> None:
     """The same, if ``path`` is such a copy."""
-    if os.path.isfile(os.path.join(path, ".segments")) and (objects := _objects(path)) is not None:
+    if os.path.isfile(os.path.join(path, ".segments")) and (objects := place_of(path)) is not None:
         renew(objects, path)
-
-
-def remember(path: str, objects: Objects, *, whole: bool = False) -> None:
-    """Take note, here and in the directory, of where the experiment in ``path`` is stored.
-
-    Args:
-        whole: all that there is of it is in ``path``, too.
-    """
-    _known[path] = objects
-    note = {"url": objects.remote.url, "by_url": objects.remote.given, "whole": whole}
-    Path(path, NOTE).write_text(json.dumps(note), encoding="utf-8")
-
-
-def is_whole(path: str) -> bool:
-    """What :func:`remember` was told of the directory, or that nobody else is known to have any of it."""
-    try:
-        return bool(json.loads(Path(path, NOTE).read_text(encoding="utf-8"))["whole"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return True
 
 
 def bring_checkpoint(path: str, folder: str) -> bool:
@@ -126,8 +112,11 @@ def bring_checkpoint(path: str, folder: str) -> bool:
     Raises:
         RemoteStorageError: it is stored, and cannot be read.
     """
-    objects = _having(path, folder)
-    return objects is not None and trees.fetch(objects, folder.replace(os.sep, "/"), os.path.join(path, folder))
+    objects, target = _having(path, folder), os.path.join(path, folder)
+    if objects is None:
+        return False
+    with _turn(target):
+        return os.path.isdir(target) or trees.fetch(objects, folder.replace(os.sep, "/"), target)
 
 
 def stored_checkpoint(path: str, folder: str) -> Checkpoint | None:
@@ -178,9 +167,13 @@ class StoredCheckpoint(Checkpoint):
         return f"Checkpoint(path={os.path.join(self._experiment_path, self._folder)!r})"
 
 
+def _turn(target: str) -> threading.Lock:
+    return _turns.setdefault(target, threading.Lock())
+
+
 def _having(path: str, folder: str) -> Objects | None:
     """The place where a checkpoint is stored; None: nowhere."""
-    if is_whole(path) or (objects := _objects(path)) is None:
+    if is_whole(path) or (objects := place_of(path)) is None:
         return None
     folder = folder.replace(os.sep, "/")
     trial = folder.rpartition("/")[0]
@@ -201,32 +194,15 @@ def bring_trial(path: str, folder: str) -> None:
     Raises:
         RemoteStorageError: they cannot be read.
     """
-    if is_whole(path) or (objects := _objects(path)) is None:
+    if is_whole(path) or (objects := place_of(path)) is None:
         return
-    for name, size in objects.sizes(folder.replace(os.sep, "/")).items():
-        local = os.path.join(path, name)
-        if trees.checkpoint_of(name) is None and not (os.path.isfile(local) and os.path.getsize(local) == size):
-            bring_file(objects, name, path)
+    with _turn(os.path.join(path, folder)):
+        for name, size in objects.sizes(folder.replace(os.sep, "/")).items():
+            local = os.path.join(path, name)
+            if trees.checkpoint_of(name) is None and not (os.path.isfile(local) and os.path.getsize(local) == size):
+                bring_file(objects, name, path)
 
 
 def experiments_at(remote: Remote) -> list[str]:
     """Names of the experiments directly below a place; the first ten."""
     return [name for name in Objects(remote).folders() if exists(Objects(remote.below(name)))][:10]
-
-
-def _objects(path: str) -> Objects | None:
-    """Of the place where the experiment in ``path`` is stored; None: nowhere else, or only by a file system that is not known here."""
-    if path not in _known:
-        try:
-            note = json.loads(Path(path, NOTE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not note["by_url"]:
-            raise RemoteStorageError(
-                f"{path} is stored in {note['url']}, through a storage_filesystem that this process was not given. Open it by that, with "
-                "open_experiment(path, storage_filesystem=...)."
-            )
-        remote = remote_from(note["url"])
-        assert remote is not None, "it was written for one"
-        _known[path] = Objects(remote)
-    return _known[path]

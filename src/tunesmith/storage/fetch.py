@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.core import events as ev
+from tunesmith.core.codec import KINDS
 from tunesmith.core.trial import TERMINATED
 from tunesmith.errors import RemoteStorageError
+from tunesmith.journal.experiment import trial_id_of
 from tunesmith.journal.lease import Lease, Owner
 from tunesmith.journal.reader import JournalReader, open_reader
 from tunesmith.journal.trials import TrialBook
@@ -22,14 +24,16 @@ from tunesmith.places import JOURNAL
 from tunesmith.storage import segments as seg
 from tunesmith.storage import trees
 from tunesmith.storage.crew import each
-from tunesmith.storage.files import CURSOR, Stamp, stamp
+from tunesmith.storage.files import CURSOR, Stamp, beside, stamp
 from tunesmith.storage.lease import NAME as LEASE
-from tunesmith.storage.objects import Objects
+from tunesmith.storage.note import remember
+from tunesmith.storage.objects import Objects, inside
 
-__all__ = ["Listing", "bring", "bring_file", "bring_journal", "exists"]
+__all__ = ["Listing", "bring", "bring_file", "bring_journal", "exists", "trial_folders"]
 
 _log = logging.getLogger("tunesmith")
 _ROW = "SELECT seq, handled, decided, kind, at, trial, attempt, iteration, keyset, body FROM records WHERE seq = ?"
+_SUGGESTED = next(kind for kind, cls in KINDS.items() if cls is ev.Suggested)
 
 
 class Listing:
@@ -79,10 +83,11 @@ def bring(objects: Objects, listing: Listing, path: str, *, aside: bool = False)
         return None
     os.makedirs(path, exist_ok=True)
     lease = Lease.acquire(Path(path, "experiment.lock"), take_over=True)
-    fresh = f"{file}.{os.getpid()}.tmp"
+    fresh = beside(file, "tmp")
     try:
         bring_journal(objects, listing, fresh)
         fetched = _bring_trials(objects, listing, path, fresh, local)
+        remember(path, objects)  # before the journal is here: after that nobody would see that not all is
         _remove(file)  # only now: with it here the rest is taken to be here, too
         os.replace(fresh, file)
     finally:
@@ -95,18 +100,21 @@ def bring_journal(objects: Objects, listing: Listing, file: str) -> None:
     """Write the remote journal into a new file.
 
     Raises:
-        RemoteStorageError: it cannot be read, or contradicts itself.
+        RemoteStorageError: it cannot be read, or contradicts itself. Nothing is left of the file.
     """
-    _remove(file)
-    seg.build(file, listing.segments, objects.read, str(objects.remote))
-    seg.check_redundant(file, listing.others, str(objects.remote))
+    try:
+        seg.build(file, listing.segments, objects.read, str(objects.remote))
+        seg.check_redundant(file, listing.others, str(objects.remote))
+    except BaseException:
+        _remove(file)
+        raise
 
 
 def bring_file(objects: Objects, name: str, path: str) -> bool:
     """Fetch one file into the experiment's directory, in the place of what is there. False: there is none any more."""
-    target = os.path.join(path, name)
+    target = os.path.join(path, inside(name, str(objects.remote)))
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    fresh = f"{target}.{os.getpid()}.part"
+    fresh = beside(target, "part")
     try:
         objects.fetch(name, fresh)
         os.replace(fresh, target)
@@ -151,8 +159,7 @@ def _common(file: str, objects: Objects, listing: Listing, aside: bool) -> int |
 
 def _begins_otherwise(reader: JournalReader, objects: Objects, segment: seg.Segment, local: int) -> bool:
     """Whether ``segment``, which goes on beyond the local journal's end, has other records up to there."""
-    scratch = f"{reader.path}.{os.getpid()}.part"
-    _remove(scratch)
+    scratch = beside(str(reader.path), "part")
     try:
         seg.build(scratch, [segment], objects.read, str(objects.remote))
         with closing(sqlite3.connect(f"{Path(scratch).as_uri()}?mode=ro", uri=True)) as theirs:
@@ -224,6 +231,16 @@ def _bring_trials(objects: Objects, listing: Listing, path: str, file: str, know
     if remote:  # files of trials that were left where they are need not be made anew
         Path(path, CURSOR).write_text(json.dumps({"seq": remote, "boot": Owner.here().boot}), encoding="utf-8")
     return {name: found for name in names if (found := stamp(os.path.join(path, name))) is not None}
+
+
+def trial_folders(path: str) -> set[str]:
+    """Names of the directories of all trials in the journal of the experiment in ``path``; none: there is no journal yet."""
+    file = os.path.join(path, JOURNAL)
+    if not os.path.isfile(file):
+        return set()
+    with closing(open_reader(file)) as reader:
+        made = [record.event for record in reader.read_kinds(_SUGGESTED)]
+        return {event.dirname or trial_id_of(reader.header, event.trial) for event in made if isinstance(event, ev.Suggested)}
 
 
 def _trials(file: str, path: str, known: int, cursor: int) -> dict[int, _Trial]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["CURSOR", "NOTE", "Stamp", "changed", "experiment_files", "stamp", "trial_files"]
+__all__ = ["CURSOR", "NOTE", "Stamp", "beside", "changed", "experiment_files", "stamp", "trial_files"]
 
 CURSOR = ".files.json"
 """Up to which record the loggers' files are written; sent behind them."""
@@ -47,16 +48,23 @@ def trial_files(path: str, trial: str, logs: Iterable[str], artifacts: bool) -> 
         if entry.is_file():
             if artifacts or entry.name in known or _OF_TRIAL.fullmatch(entry.name):
                 yield f"{trial}/{entry.name}"
-        elif artifacts:
+        elif artifacts and entry.is_dir(follow_symlinks=False):  # nor does the walk enter links
             for inside, _, names in os.walk(entry.path):
                 yield from (os.path.relpath(os.path.join(inside, name), path).replace(os.sep, "/") for name in sorted(names))
 
 
+def beside(path: str, suffix: str) -> str:
+    """A name for what is written before it takes the place of ``path``; no other thread or process has the same."""
+    return f"{path}.{os.urandom(4).hex()}.{suffix}"
+
+
 def stamp(path: str) -> Stamp | None:
-    """Of a file; None: it is gone."""
+    """Of a file; None: it is gone, or is none that can be read to its end (a pipe, a socket)."""
     try:
         found = os.stat(path)
     except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         return None
     return found.st_size, found.st_mtime_ns
 

@@ -43,6 +43,7 @@ class RemoteLease:
         self._me = me or Owner.here()
         self._key = (str(objects.remote), self._me.since)
         self._renewed = 0.0
+        self._lost_to: Owner | None = None
         self.held = False
 
     def acquire(self, *, take_over: bool = False) -> None:
@@ -63,17 +64,24 @@ class RemoteLease:
         _live.add(self._key)
         self.check()
 
-    def check(self) -> None:
-        """Make sure that it is still ours, and renew it when it is time.
+    def check(self, missing: Callable[[], object] = lambda: None) -> None:
+        """Make sure that it is still ours, and renew it when it is time. Once lost it stays lost, whatever its new owner did with it.
+
+        Args:
+            missing: is called before it is written anew because nobody has it; raises if somebody had it meanwhile.
 
         Raises:
             JournalLocked: another process has taken it.
             RemoteStorageError: it could not be read or written.
         """
-        there = self._read()
+        there = None if self._lost_to is not None else self._read()
         if there is not None and there[0] != self._me:
             self.held = False
-            raise JournalLocked(f"{self._objects.remote} was taken over by {there[0]}: nothing more is stored there from here.")
+            self._lost_to = there[0]
+        if self._lost_to is not None:
+            raise JournalLocked(f"{self._objects.remote} was taken over by {self._lost_to}: nothing more is stored there from here.")
+        if there is None:
+            missing()
         if there is None or self._wall() - self._renewed >= RENEW_S:
             self._write()
 

@@ -23,12 +23,14 @@ from tunesmith.errors import JournalLocked, RemoteStorageError, TuneError
 from tunesmith.spec import ExperimentSpec
 from tunesmith.storage import copies
 from tunesmith.storage.crew import each
-from tunesmith.storage.fetch import Listing, bring
+from tunesmith.storage.fetch import Listing, bring, trial_folders
 from tunesmith.storage.files import trial_files
 from tunesmith.storage.lease import RemoteLease
+from tunesmith.storage.note import is_whole, remember
 from tunesmith.storage.objects import Objects, Retry, hopeless
 from tunesmith.storage.pace import Pace
 from tunesmith.storage.pending import MirroredStore
+from tunesmith.storage.segments import TwoHistories
 from tunesmith.storage.ship import Shipper, check_parted
 
 __all__ = ["Mirror", "mirror_of"]
@@ -74,6 +76,7 @@ class Mirror:
         self._held: frozenset[str] = frozenset()
         self._touched: dict[int, int] = {}  # trials that files may lack something of -> the newest record of theirs
         self._running: set[int] = set()
+        self._trials: set[str] = set()  # the directories of all trials: nothing but theirs is sent from folders here, or deleted there
 
     # -- the beginning ---------------------------------------------------------------------------------------------------
 
@@ -87,9 +90,10 @@ class Mirror:
         self._lease.acquire(take_over=self._spec.take_over)
         try:
             listing = Listing(self.objects)
-            whole = copies.is_whole(self._path)
+            whole = is_whole(self._path)
             fetched = bring(self.objects, listing, self._path, aside=self._spec.plan.remote) if self._spec.resume else None
-            copies.remember(self._path, self.objects, whole=whole and fetched is None)
+            remember(self._path, self.objects, whole=whole and fetched is None)
+            self._trials = trial_folders(self._path)
             self._shipper = Shipper(self.objects, self._path, listing, fetched or {})
         except BaseException:
             with suppress(RemoteStorageError):
@@ -160,7 +164,9 @@ class Mirror:
         if isinstance(event, (ev.Reported, ev.CheckpointSaved)) and record.handled and event.checkpoint is not None:
             self._live.add(self._folder(event.checkpoint))
             urgent = True
-        if isinstance(event, ev.AttemptStarted):
+        if isinstance(event, ev.Suggested) and record.handled:
+            self._trials.add(self._home(event.trial))
+        elif isinstance(event, ev.AttemptStarted):
             self._running.add(event.trial)
         elif isinstance(event, ev.AttemptEnded):
             self._running.discard(event.trial)
@@ -169,7 +175,10 @@ class Mirror:
 
     def _folder(self, checkpoint: str) -> str:
         number, _, name = checkpoint.partition("/")
-        return f"{os.path.relpath(self._trial_dir(int(number)), self._path).replace(os.sep, '/')}/{name}"
+        return f"{self._home(int(number))}/{name}"
+
+    def _home(self, number: int) -> str:
+        return os.path.basename(self._trial_dir(number))
 
     # -- in the thread ---------------------------------------------------------------------------------------------------
 
@@ -196,7 +205,7 @@ class Mirror:
                 break
             began = time.monotonic()
             if not closing and not due:
-                self._attempt(self._lease.check, quiet=True)
+                self._attempt(self._check, quiet=True)
                 continue
             done = self._attempt(lambda closing=closing: self._round(final=closing))  # type: ignore[misc]
             with self._news:
@@ -225,7 +234,7 @@ class Mirror:
 
     def _again(self) -> bool:
         """Whether it makes sense to try again at the end; waits before that."""
-        if isinstance(self._error, JournalLocked) or (self._error is not None and hopeless(self._error.__cause__)):
+        if isinstance(self._error, JournalLocked | TwoHistories) or (self._error is not None and hopeless(self._error.__cause__)):
             return False
         if time.monotonic() - self._progressed() > self._final_s:
             return False
@@ -246,11 +255,11 @@ class Mirror:
         with self._news:
             aim, live = self._seq, set(self._live)
             self._held = frozenset(live - shipper.complete - shipper.lost)
-            superfluous = (shipper.complete | shipper.orphans) - live
+            superfluous = {one for one in (shipper.complete | shipper.orphans) - live if one.partition("/")[0] in self._trials}
             touched = dict(self._touched)
-            trials = {*touched, *self._running}
+            trials = set(self._trials) if final else {self._home(number) for number in (*touched, *self._running)}
         try:
-            self._lease.check()
+            self._check()
             here = [folder for folder in sorted(self._held) if os.path.isdir(os.path.join(self._path, folder))]
             shipper.lost |= self._held - set(here)
             each(shipper.checkpoint, here, 2 if self.objects.hands > 1 else 1)
@@ -263,9 +272,9 @@ class Mirror:
                 for folder in sorted(superfluous):
                     shipper.forget(folder)
             note, written = shipper.note()
-            shipper.files(self._files(None if final else trials), note)
+            shipper.files(self._files(trials), note)
             if final:
-                shipper.superseded()
+                shipper.superseded(trials)
                 self._verify(shipper, live, aim)
         finally:
             self._release()
@@ -281,19 +290,20 @@ class Mirror:
         if self._store is not None:
             self._store.remove_kept()
 
-    def _files(self, trials: set[int] | None) -> list[str]:
-        """Files of these trials; None: of all that have a directory here."""
-        spec = self._spec
-        logs = spec.log_to_file or ("stdout.log", "stderr.log")
-        if trials is None:
-            folders = [entry.name for entry in os.scandir(self._path) if entry.is_dir()]
-        else:
-            folders = [os.path.relpath(self._trial_dir(number), self._path) for number in sorted(trials)]
-        return [name for folder in folders for name in trial_files(self._path, folder.replace(os.sep, "/"), logs, spec.sync.artifacts)]
+    def _check(self) -> None:
+        """The place is still ours."""
+        shipper = self._shipper
+        assert shipper is not None, "it is open"
+        self._lease.check(lambda: check_parted(shipper))
+
+    def _files(self, trials: set[str]) -> list[str]:
+        """Files in these trials' directories."""
+        logs = self._spec.log_to_file or ("stdout.log", "stderr.log")
+        return [name for trial in sorted(trials) for name in trial_files(self._path, trial, logs, self._spec.sync.artifacts)]
 
     def _verify(self, shipper: Shipper, live: set[str], aim: int) -> None:
         """Everything is there, or an error says what is not. What is missing is sent again in the next round."""
-        check_parted(shipper, str(self.objects.remote), self._advice)
+        check_parted(shipper)
         if missing := shipper.missing(live & shipper.complete, aim):
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise RemoteStorageError(f"{self.objects.remote} lacks what was stored there: {', '.join(missing[:5])}{more}.")

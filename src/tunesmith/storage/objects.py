@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tunesmith.errors import RemoteStorageError, StorageFull
 from tunesmith.storage.remote import Remote
 
-__all__ = ["Objects", "Retry", "hopeless", "names_below"]
+__all__ = ["Objects", "Retry", "hopeless", "inside", "names_below"]
 
 T = TypeVar("T")
 
@@ -240,6 +240,20 @@ def _rename(filesystem: Any, before: str, after: str) -> None:
     with suppress(FileNotFoundError):
         filesystem.rm_file(after)
     filesystem.mv(before, after)
+
+
+def inside(name: str, where: str) -> str:
+    """The relative ``name``, of which ``where`` tells.
+
+    Raises:
+        RemoteStorageError: it leads out of the folder that it is to be in.
+    """
+    if os.path.isabs(name) or "\0" in name or any(one in ("", ".", "..") for one in name.split("/")):
+        raise RemoteStorageError(
+            f"{where} names {name!r}, and expected was a path inside its folder: nothing of it was written. Something else has stored that "
+            "there; take it away."
+        )
+    return name
 
 
 def names_below(folder: str) -> Sequence[str]:

@@ -25,11 +25,15 @@ from tunesmith.errors import JournalCorrupt, RemoteStorageError
 from tunesmith.journal.reader import JournalReader, open_reader
 from tunesmith.journal.schema import create_tables, prepare_empty
 
-__all__ = ["FOLDER", "Segment", "build", "chain", "check_redundant", "cut", "differs", "last_of", "parse", "two_histories"]
+__all__ = ["FOLDER", "Segment", "TwoHistories", "build", "chain", "check_redundant", "cut", "differs", "last_of", "parse", "two_histories"]
 
 FOLDER = "journal"
 _NAME = re.compile(rf"{FOLDER}/(\d{{10,}})-(\d{{10,}})-([0-9a-f]{{8}})-([0-9a-f]{{16}})\.jsonl\.gz")
 _FORMAT = 1
+
+
+class TwoHistories(RemoteStorageError):
+    """Two runs have written to one place. Trying again does not help."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -162,9 +166,9 @@ def check_redundant(path: str, segments: Sequence[Segment], where: str) -> None:
             raise two_histories(where, other)
 
 
-def two_histories(where: str, segment: Segment) -> RemoteStorageError:
+def two_histories(where: str, segment: Segment) -> TwoHistories:
     """The error for a segment that contradicts others."""
-    return RemoteStorageError(
+    return TwoHistories(
         f"{where} holds two histories: the records {segment.first} to {segment.last} of {os.path.basename(segment.name)} are others than "
         "in the segments beside it, so two runs have written there at the same time. Decide for one: take the objects of the other one "
         f"out of {where}/{FOLDER}."

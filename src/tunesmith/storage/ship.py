@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from tunesmith.errors import JournalCorrupt, RemoteStorageError
+from tunesmith.errors import JournalCorrupt
 from tunesmith.journal.reader import open_reader
 from tunesmith.places import JOURNAL
 from tunesmith.storage import segments as seg
@@ -137,11 +137,15 @@ class Shipper:
             self.objects.write(CURSOR, note)
             self._noted = note
 
-    def superseded(self) -> None:
-        """Delete event files of TensorBoard's that were written anew here under another name: together they would show everything twice."""
+    def superseded(self, trials: Collection[str]) -> None:
+        """Delete event files of TensorBoard's that were written anew here under another name: together they would show everything twice.
+
+        Args:
+            trials: names of the trials' directories.
+        """
         for name in {*self.listing.sizes, *self.stored}:
             folder, _, own = name.rpartition("/")
-            if own.startswith(_EVENTS) and not os.path.exists(os.path.join(self.path, name)):
+            if own.startswith(_EVENTS) and folder in trials and not os.path.exists(os.path.join(self.path, name)):
                 here = os.path.join(self.path, folder)
                 if os.path.isdir(here) and any(other.startswith(_EVENTS) for other in os.listdir(here)):
                     self.objects.delete(name)
@@ -180,11 +184,11 @@ class Shipper:
             self.segments = [one for one in self.segments if one.last < lost.first]
 
 
-def check_parted(shipper: Shipper, where: str, advice: Callable[[], str]) -> None:
+def check_parted(shipper: Shipper) -> None:
     """Look whether somebody else has added records.
 
     Raises:
-        RemoteStorageError: there are segments that this session did not write, with other records.
+        TwoHistories: there are segments that this session did not write, with other records.
     """
     found = seg.parse(shipper.objects.sizes(seg.FOLDER))
     mine = set(shipper.segments)
@@ -199,4 +203,4 @@ def check_parted(shipper: Shipper, where: str, advice: Callable[[], str]) -> Non
             except JournalCorrupt:
                 strange = True
             if strange:
-                raise RemoteStorageError(f"{seg.two_histories(where, one)} {advice()}")
+                raise seg.two_histories(str(shipper.objects.remote), one)

@@ -12,12 +12,13 @@ from typing import Any
 
 from tunesmith.errors import RemoteStorageError
 from tunesmith.storage.crew import each
-from tunesmith.storage.objects import Objects, names_below
+from tunesmith.storage.objects import Objects, inside, names_below
 
 __all__ = ["MANIFEST", "checkpoint_of", "checkpoints_in", "delete", "fetch", "send"]
 
 MANIFEST = ".tunesmith_manifest.json"
-_CHECKPOINT = re.compile(r"((?:.+/)?checkpoint_\d{6,})/.+")
+_CHECKPOINT = re.compile(r"([^/]+/checkpoint_\d{6,})/.+")
+"""Of a trial, whose directory is the experiment's child. What lies deeper is an artifact, or of an experiment whose name goes on."""
 
 
 def checkpoint_of(name: str) -> str | None:
@@ -55,7 +56,7 @@ def send(objects: Objects, folder: str, path: str) -> dict[str, int]:
     if not os.path.isdir(path):
         raise FileNotFoundError(path)
     files = {name: _entry(os.path.join(path, name)) for name in names}
-    folders = [os.path.relpath(inside, path) for inside, below, there in os.walk(path) if not below and not there and inside != path]
+    folders = [os.path.relpath(empty, path) for empty, below, there in os.walk(path) if not below and not there and empty != path]
     each(lambda name: objects.send(f"{folder}/{name}", os.path.join(path, name)), names, objects.hands)
     manifest = json.dumps({"files": files, "folders": sorted(folders)}).encode()
     objects.write(f"{folder}/{MANIFEST}", manifest)
@@ -77,12 +78,14 @@ def fetch(objects: Objects, folder: str, path: str) -> bool:
         files: dict[str, list[Any]] = manifest["files"]
     except (FileNotFoundError, ValueError, KeyError):
         return False
+    for one in (*files, *manifest["folders"]):
+        inside(one, f"{objects.remote}/{folder}/{MANIFEST}")
     parent, name = os.path.split(path)
     os.makedirs(parent, exist_ok=True)
     staged = os.path.join(parent, f".stage_{name}_{os.getpid()}_{os.urandom(4).hex()}")
     try:
-        for inside in {staged, *(os.path.join(staged, one) for one in manifest["folders"])}:
-            os.makedirs(inside, exist_ok=True)
+        for one in {staged, *(os.path.join(staged, one) for one in manifest["folders"])}:
+            os.makedirs(one, exist_ok=True)
         for one in files:
             os.makedirs(os.path.dirname(os.path.join(staged, one)), exist_ok=True)
         each(lambda one: _fetch_file(objects, f"{folder}/{one}", os.path.join(staged, one), files[one]), files, objects.hands)

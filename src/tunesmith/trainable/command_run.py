@@ -37,6 +37,8 @@ REPORTS, ANSWERS, CHECKPOINT = "TUNESMITH_REPORTS", "TUNESMITH_ANSWERS", "TUNESM
 
 _HOLD_S = 1.0
 """A decision that takes longer is a pause: until it comes, a program that does not wait for it is stopped."""
+_SHOWN = 200
+"""Characters of the command line in messages."""
 _BARE = re.compile(r'"(?:[^"\\]|\\.)*"|[-+]?\b(?:nan|inf|infinity)\b', re.IGNORECASE)
 
 
@@ -75,7 +77,7 @@ class _Run(Attendance):
         self._command, self._session = command, session
         own = _own(session)
         words = [word.filled(config, own) for word in command.words]
-        self._shown = shlex.join(word.filled(config, own, hide=True) for word in command.words)
+        self._shown = _one_line(shlex.join(word.filled(config, own, hide=True) for word in command.words))
         given = {key: word.filled(config, own) for key, word in command.env.items()}
         cwd = command.cwd.filled(config, own) if command.cwd is not None else None
         self._program = Program(words, given.get("PATH", os.environ.get("PATH", os.defpath)), cwd, self._shown)
@@ -253,6 +255,12 @@ def _proper(found: re.Match[str]) -> str:
     if word.lower().endswith("nan"):
         return "NaN"
     return "-Infinity" if word.startswith("-") else "Infinity"
+
+
+def _one_line(text: str) -> str:
+    """Of messages the console shows the first line: what went wrong must be in it."""
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."
 
 
 def _number(text: str) -> Any:

@@ -22,11 +22,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith.errors import ExecutorError
 from tunesmith.trainable.base import TrainableSpec
 from tunesmith.trainable.homes import Described, by_value, describe, home, main_module
 from tunesmith.trainable.serialize import blamed
 
-__all__ = ["Parcel", "check_picklable", "pack_config", "pack_trainable", "unpack", "unpacking"]
+__all__ = ["Parcel", "check_picklable", "pack_config", "pack_trainable", "refuse_unpacking", "unpack"]
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 _SIZE = struct.Struct("<Q")
@@ -91,9 +92,17 @@ def unpack(data: bytes | memoryview, buffers: Sequence[Any] = ()) -> Any:
         _unpacking.reset(outside)
 
 
-def unpacking() -> bool:
-    """Whether this code runs because :func:`unpack` imports the module that it is in."""
-    return _unpacking.get()
+def refuse_unpacking() -> None:
+    """Refuse to begin an experiment in code that runs because :func:`unpack` imports the module that it is in.
+
+    Raises:
+        ExecutorError: that is so.
+    """
+    if _unpacking.get():
+        raise ExecutorError(
+            "an experiment was to start in the process of a trial, which imports your module because the trainable is in it. Put what must "
+            "run only once, such as tune.run, under: if __name__ == '__main__':"
+        )
 
 
 def _joined(classes: bytes, data: bytes) -> bytes:
