@@ -23,6 +23,8 @@ _FIXED = {
     "scheduler": "what was decided before would mean nothing to another one",
 }
 _CALLED = {"trainable_name": "the trainable"}
+_USUAL = {"BasicVariantGenerator": ", with search_alg='random'", "AutoSearch": ", with search_alg='auto'"}
+"""Those who give no searcher have one of these, and have not heard of it."""
 
 
 def describe(spec: ExperimentSpec, seed: int, num_samples: int | None, drain_s: float | None) -> dict[str, Any]:
@@ -123,7 +125,8 @@ def changes(path: str, before: Mapping[str, Any], now: Mapping[str, Any], change
     for key, why in _FIXED.items():
         if key in differing and key in before:
             what, one = _differs(key, before[key], now.get(key))
-            raise SpecError(f"resume of {path}: {what}; {why}. Give the old {one}, or begin a new experiment.")
+            name = _USUAL.get(str(before[key]), "") if key == "searcher" else ""
+            raise SpecError(f"resume of {path}: {what}; {why}. Give the old {one}{name}, or begin a new experiment.")
     if "scheduler_options" in differing and before.get("scheduler_options") is not None:
         _check_options(path, now["scheduler"], before["scheduler_options"], now["scheduler_options"], changeable)
     return {key: now.get(key, value) for key, value in differing.items()}
