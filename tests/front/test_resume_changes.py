@@ -70,7 +70,7 @@ FIRST = {"name": "x", "metric": "loss", "mode": "min"}
         ({}, {"metric": "acc"}, r"metrics were \['loss'\] and are now \['acc'\]; results before and after could not be compared"),
         ({}, {"metric": None, "mode": None}, r"metrics were \['loss'\] and are now \[\]"),
         ({}, {"mode": "max"}, r"modes were \['min'\] and are now \['max'\]"),
-        ({}, {"search_alg": Own()}, r"was 'BasicVariantGenerator' and is now 'Own'.* old one, with search_alg='random', or"),
+        ({}, {"search_alg": Own()}, r"the searcher was 'BasicVariantGenerator' and is now 'Own'.*, with search_alg='random'"),
         ({}, {"scheduler": Halves()}, r"the scheduler was 'FIFOScheduler' and is now 'Halves'"),
         ({"scheduler": Halves()}, {"scheduler": Others()}, r"the scheduler was 'Halves' and is now 'Others'"),
         ({"scheduler": Halves()}, {"scheduler": Halves(rung=2)}, r"Halves's rung was 1 and is now 2; what it decided before would"),
