@@ -42,7 +42,7 @@ __all__ = [
     "yields",
 ]
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
 """How long nothing may happen before a test gives up."""
 
 

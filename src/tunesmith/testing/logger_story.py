@@ -23,8 +23,8 @@ from tunesmith.trainable.metrics import flatten_metrics
 __all__ = ["METRICS", "Diary", "Player", "Story", "agrees", "check_rows", "open_below", "tell"]
 
 INFO = {"pid": 7, "hostname": "box", "node_ip": "127.0.0.1"}
-_PATIENCE = 30.0
-"""Seconds after which a host that does not move is a failure."""
+_PATIENCE = 120.0
+"""Seconds after which a host that does not move is a failure: many, as one flush may write a hundred runs into a database."""
 
 
 METRICS: dict[str, list[dict[str, Any]]] = {
