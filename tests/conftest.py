@@ -19,6 +19,11 @@ from tunesmith.executors import preload
 
 __all__: list[str] = []
 
+# Several test processes share the cores: with threads of its own in each, linear algebra takes twice its time. What tests start has them.
+with pytest.MonkeyPatch.context() as _alone:
+    _alone.setenv("OPENBLAS_NUM_THREADS", "1")
+    import scipy.linalg  # noqa: F401  (with numpy: each reads that once)
+
 # No deadline: two cores shared by several test processes say nothing about a single example's time.
 # In CI the same examples each time: a change is judged by what it changed; new examples are found on developers' machines.
 settings.register_profile(
