@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tunesmith.core.events import DEFAULT_METRIC
 from tunesmith.errors import SpecError
 
-__all__ = ["DEFAULT_METRIC", "agree"]
-
-DEFAULT_METRIC = "_metric"
-"""The metric of a bare number: ``report(0.3)``, ``return 0.3``."""
+__all__ = ["agree"]
 
 Names = tuple[str, ...] | None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunesmith.objectives import DEFAULT_METRIC
+from tunesmith.core.events import DEFAULT_METRIC
 
 __all__ = [
     "CONFIG",

@@ -244,6 +244,15 @@ def test_a_metric_that_was_never_reported(script: Any) -> None:
     )
 
 
+def test_a_mode_for_no_metric_in_particular(script: Any) -> None:
+    one = script(num_samples=9, metrics=["_metric"], modes=["min"])
+    one.begin(2)
+    one.report(0, loss=1.0)
+    one.end(0)
+    assert one.state.stopping.startswith("metric '_metric' was never reported; reported were: loss. That is the name of a number")
+    assert one.state.stopping.endswith("give metric=.")
+
+
 def test_sparse_metrics_need_not_come_together(script: Any) -> None:
     one = script(num_samples=2, metrics=["loss", "size"], modes=["min", "min"])
     one.begin(2)

@@ -142,6 +142,8 @@ def _never_reported(settings: Settings, unseen: set[str], trial: Trial) -> str:
         return f"metric '{missing}' was reported as {what}, and must be a number."
     close = difflib.get_close_matches(missing, own, 1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
+    if missing == ev.DEFAULT_METRIC:
+        hint = " That is the name of a number reported without one, and what a mode is for if no metric is given: give metric=."
     return f"metric '{missing}' was never reported; reported were: {', '.join(own) or 'none'}.{hint}"
 
 

@@ -29,6 +29,9 @@ __all__ = [
     "UserAction",
 ]
 
+DEFAULT_METRIC = "_metric"
+"""What a number is reported as that has no name: ``report(0.3)``, ``return 0.3``. What a mode is for if no metric is given."""
+
 
 @dataclass(slots=True)
 class ExperimentStarted:

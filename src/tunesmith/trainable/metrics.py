@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Counters", "as_metrics", "filled", "flatten_metrics"]
+from tunesmith.core.events import DEFAULT_METRIC
 
-ANONYMOUS = "_metric"
-"""Key of a value that was reported without a name."""
+__all__ = ["Counters", "as_metrics", "filled", "flatten_metrics"]
 
 _PLAIN = frozenset({float, int, bool, str, type(None)})
 _NOT_SCALAR = object()
@@ -87,7 +86,7 @@ def as_metrics(value: Any) -> Mapping[Any, Any] | None:
     if isinstance(value, Mapping):
         return value
     plain = _scalar(value)
-    return None if plain is _NOT_SCALAR or plain is None or isinstance(plain, str) else {ANONYMOUS: plain}
+    return None if plain is _NOT_SCALAR or plain is None or isinstance(plain, str) else {DEFAULT_METRIC: plain}
 
 
 @dataclass(slots=True)
