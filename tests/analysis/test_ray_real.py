@@ -26,7 +26,14 @@ def train(config):
             saved = tune.Checkpoint.from_directory(folder) if step % 2 == 0 else None
             tune.report({"loss": config["lr"] / step, "val": {"acc": float("nan") if step == 3 else step / 10}}, checkpoint=saved)
 
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+for attempt in range(3):
+    try:
+        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        break
+    except Exception as error:  # Ray gives itself 30 s, whatever else the machine is doing
+        if "timed out during startup" not in str(error) or attempt == 2:
+            raise
+        ray.shutdown()
 space = {"lr": tune.grid_search([0.2, 0.1, 0.9]), "net": {"act": tune.choice(["a", "b"])}, "fn": len}
 run = tune.RunConfig(name="real", storage_path=sys.argv[1], verbose=0)
 grid = tune.Tuner(train, param_space=space, tune_config=tune.TuneConfig(metric="loss", mode="min"), run_config=run).fit()

@@ -21,8 +21,9 @@ BACK_END = "test_the_back_end_is_the_one_that_was_asked_for"
 IN_TRIALS = "test_trials_train_on_the_drivers_back_end"
 RUNS = {
     "alone": ("test_keras.py", "", 60, BACK_END),
-    "in trials": ("test_keras_kit.py", "Weights and (each_epoch or killed)", 2, "test_a_killed_trial_goes_on_with_the_same_weights"),
-    "in trials under schedulers": ("test_keras_kit.py", f"Weights and (asha or pbt) or {IN_TRIALS}", 3, IN_TRIALS),
+    "in trials": ("test_keras_kit.py", "TestWeights and (each_epoch or killed)", 2, "test_a_killed_trial_goes_on_with_the_same_weights"),
+    "in trials that are stopped": ("test_keras_kit.py", "TestWeights and asha", 1, "test_asha_stops_in_the_midst_of_training"),
+    "in a population": ("test_keras_kit.py", f"TestWeights and pbt or {IN_TRIALS}", 2, IN_TRIALS),
 }
 
 
