@@ -1,7 +1,7 @@
 """Keras on PyTorch. A process has one back end for good, so the other files of Keras's run here once more, in processes of their own.
 
-In trials of their own processes the weights are saved, not whole models: if TensorFlow is installed, Keras imports it to save one, whatever
-the back end, and every new trial would wait for that. ``test_keras.py`` saves whole models.
+Runs are small: if TensorFlow is installed, Keras imports it to save a whole model, whatever the back end, and every new trial waits for
+that.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ RUNS = {
     "alone": ("test_keras.py", "", 60, BACK_END),
     "in trials": ("test_keras_kit.py", "TestWeights and (each_epoch or killed)", 2, "test_a_killed_trial_goes_on_with_the_same_weights"),
     "in trials that are stopped": ("test_keras_kit.py", "TestWeights and asha", 1, "test_asha_stops_in_the_midst_of_training"),
+    "whole models in trials": ("test_keras_kit.py", "TestWholeModels and killed", 1, "test_a_killed_trial_goes_on_with_the_same_weights"),
+    "whole models in a population": ("test_keras_kit.py", "TestWholeModels and pbt", 1, "test_pbt_copies_weights"),
     "in a population": ("test_keras_kit.py", f"TestWeights and pbt or {IN_TRIALS}", 2, IN_TRIALS),
 }
 

@@ -292,13 +292,13 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_it_beats_random_search() -> None:
-    """A smooth valley: the median of 5 seeds, after 25 trials, is far below that of as many random trials."""
+    """A smooth valley: the median of 8 seeds, after 25 trials, is far below that of as many random trials."""
 
     def median(random_steps: int) -> float:
         bests = []
-        for seed in range(5):
+        for seed in range(8):
             searcher = bound(XY, seed, random_search_steps=random_steps)
             bests.append(min(hill(step(searcher, trial, hill)) for trial in range(25)))
-        return sorted(bests)[2]
+        return sorted(bests)[4]
 
     assert median(5) < 0.3 * median(1000)
