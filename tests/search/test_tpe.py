@@ -99,13 +99,14 @@ def test_suggestions_move_to_where_losses_are_small() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_option_that_is_best_is_taken_and_searched(seed: int) -> None:
+def test_the_option_that_is_best_is_taken_and_searched(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def loss(config: dict[str, Any]) -> float:
         m = config["m"]
         if m == 7:
             return 0.8
         return 1 + m["a"] if "a" in m else abs(m["b"] - 0.3) + (0.5 if m["c"] is None else abs(m["c"]["d"] - 0.6))
 
+    monkeypatch.setattr(module, "_BRANCHING_TRIALS", 10.0)  # in the end one time in ten, as after 1,000 trials
     _, configs = run(BRANCHES, loss, 100, seed)
     late = [config["m"] for config in configs[-30:]]
     assert sum(isinstance(m, dict) and "b" in m for m in late) >= 20
@@ -118,12 +119,39 @@ def test_an_option_in_which_nothing_is_good_is_searched_where_it_is_best(monkeyp
 
     sampler = told({"o": choice([{"a": uniform(0, 1)}, {"b": uniform(0, 1)}])}, loss, 80)
     monkeypatch.setattr(module, "_BRANCHING", 1.0)
+    monkeypatch.setattr(module, "_BRANCHING_TRIALS", 1000.0)
     seen = [ask(sampler, 100 + number) for number in range(60)]
     found = [values["o/1/b"] for values in seen if values["o"] == 1]
     assert 15 < len(found) < 45
     assert np.mean([abs(value - 0.7) < 0.15 for value in found]) > 0.7
     monkeypatch.setattr(module, "_BRANCHING", 0.0)
     assert sum(ask(sampler, 100 + number)["o"] for number in range(60)) < 5
+
+
+def test_options_are_drawn_less_and_less_often() -> None:
+    def drawn(observations: int) -> int:
+        sampler = told({"o": choice([{"a": uniform(0, 1)}, {"b": uniform(0, 1)}])}, lambda values: float(values["o"]), observations)
+        return sum(ask(sampler, 10_000 + number)["o"] for number in range(120))
+
+    assert 15 < drawn(100) < 45  # every second time, half of them the better one
+    assert drawn(2000) < 10  # one time in 20
+
+
+def test_more_points_come_before_the_model_where_options_share_them() -> None:
+    def firsts(space: dict[str, Any], **options: Any) -> int:
+        searcher = TPESearch("loss", "min", seed=1, **options)
+        searcher.bind(Space.parse(space))
+        for number in range(40):
+            proposal = searcher.propose(number, str(number))
+            if proposal.source == "tpe":
+                return number
+            searcher.on_trial_complete(str(number), {"loss": 1.0})
+        return 40
+
+    inside = {"o": choice([{"a": uniform(0, 1)}, {"b": uniform(0, 1)}])}
+    assert firsts({"o": choice([1, 2]), "x": uniform(0, 1)}) == 10
+    assert firsts(inside) == 20
+    assert firsts(inside, n_initial_points=5) == 5
 
 
 def test_what_depends_on_each_other_is_learned_together() -> None:

@@ -33,8 +33,10 @@ _SCALE = 0.08
 _FAILED_SCALE = 0.2
 """Where trials fail is a matter of regions."""
 
-_BRANCHING = 0.1
-"""So often the option of a choice with parameters inside is taken at random: it may be good where it was not looked yet."""
+_BRANCHING = 0.5
+"""So often the option of a choice with parameters inside is drawn at random: it may be good where it was not looked yet."""
+_BRANCHING_TRIALS = 100.0
+"""But no more often than this number / observations: what is good is known in the end."""
 
 _BELIEF_TRIALS = 10.0
 """Beliefs count in full up to so many observations, and at n to the power of this number / n."""
@@ -60,7 +62,7 @@ class TPESampler(Sampler):
         self,
         problem: Problem,
         *,
-        n_initial_points: int = 10,
+        n_initial_points: int | None = None,
         n_candidates: int = 24,
         gamma: float | Callable[[int], int] | None = None,
         multivariate: bool = True,
@@ -68,11 +70,12 @@ class TPESampler(Sampler):
         priors: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(problem)
-        self._initial, self._candidates, self._gamma = n_initial_points, n_candidates, gamma
+        self._candidates, self._gamma = n_candidates, gamma
         self._multivariate, self._prior_weight = multivariate, prior_weight
         self._beliefs = beliefs_of("TPESearch", priors, problem.space)
         self._pending_rows: dict[int, tuple[Mapping[str, Any], Rows]] = {}
         self._forget()
+        self._initial = n_initial_points or (20 if self._root.below else 10)
 
     # ---- learning
 
@@ -182,7 +185,7 @@ class TPESampler(Sampler):
         )
         points = here.sample(rng, self._candidates)
         for i, column in enumerate(columns):
-            if column.branches and rng.random() < _BRANCHING:
+            if column.branches and rng.random() < min(_BRANCHING, _BRANCHING_TRIALS / self._count):
                 points.index[:, i] = rng.integers(column.options)
         score = here.log_density(points) - elsewhere.log_density(points)
         if split.any_failed:

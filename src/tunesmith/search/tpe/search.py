@@ -46,13 +46,14 @@ class TPESearch(NativeSearcher):
     - The kernel that knows nothing is uniform, and old observations weigh as much as new ones.
     - Where trials have failed or broken bounds, the ratio is multiplied with the probability that a configuration is feasible,
       of kernels twice as wide.
-    - Of a choice with parameters inside, an option is taken at random one time in ten, and it is searched for what is best within it:
-      else options that were unlucky at first would never be taken again.
+    - Of a choice with parameters inside, an option is drawn at random every second time (with n > 200 observations 100 / n of the times),
+      and it is searched for what is best within it: else options that were unlucky at first would never be taken again.
 
     Args:
         metric, mode, points_to_evaluate, evaluated_rewards, outcome_constraints, max_concurrent, seed, duplicates: see
             :class:`tunesmith.search.native.NativeSearcher`.
         n_initial_points: so many observations come before the first that is proposed by the model, >= 1; evaluated points count.
+            None: 10, and 20 if parameters hang on options of choices, because the options have to share them.
         n_candidates: so many are compared for a suggestion, >= 1. More of them search more greedily, and take longer.
         gamma: how many observations are good: a part of them in (0, 1), or a function from how many there are (those that are
             infeasible left out) to how many are good; None: a tenth, at most 25.
@@ -93,7 +94,7 @@ class TPESearch(NativeSearcher):
         max_concurrent: int | None = None,
         seed: int | None = None,
         duplicates: bool = False,
-        n_initial_points: int = 10,
+        n_initial_points: int | None = None,
         n_candidates: int = 24,
         gamma: float | Callable[[int], int] | None = None,
         multivariate: bool = True,
@@ -104,7 +105,8 @@ class TPESearch(NativeSearcher):
             metric, mode, points_to_evaluate=points_to_evaluate, evaluated_rewards=evaluated_rewards,
             outcome_constraints=outcome_constraints, max_concurrent=max_concurrent, seed=seed, duplicates=duplicates,
         )  # fmt: skip
-        at_least("TPESearch", "n_initial_points", n_initial_points, 1)
+        if n_initial_points is not None:
+            at_least("TPESearch", "n_initial_points", n_initial_points, 1)
         at_least("TPESearch", "n_candidates", n_candidates, 1)
         if not (gamma is None or callable(gamma) or (_is_number(gamma) and 0 < gamma < 1)):
             raise SpecError(f"TPESearch: gamma must be a number in (0, 1), a function of a count, or None, got {gamma!r}.")
