@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -219,3 +220,20 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "smac", None)
     with pytest.raises(SpecError, match=r'pip install "tunesmith\[smac\]"'):
         SMACSearch()
+
+
+def test_it_beats_random_search() -> None:
+    """Parameters of all kinds: after 20 trials the median of 3 seeds is below 85 of 100 random searches."""
+    space = Space.parse({"lr": loguniform(1e-5, 1), "layers": randint(1, 11), "act": choice(["relu", "tanh", "elu"])})
+
+    def valley(values: Mapping[str, Any]) -> float:
+        return abs(math.log10(values["lr"]) + 2) + 0.2 * abs(values["layers"] - 4) + (values["act"] != "relu")
+
+    found = []
+    for seed in range(3):
+        searcher = SMACSearch()
+        searcher.bind(space, "loss", "min", seed, budget=20)
+        found.append(min(valley(step(searcher, trial, valley)) for trial in range(20)))
+    rng = random.Random(1)
+    at_random = sorted(min(valley(space.draw(rng)) for _ in range(20)) for _ in range(200))
+    assert sorted(found)[1] < at_random[30], (found, at_random[30], at_random[100])  # six times in a hundred by chance
