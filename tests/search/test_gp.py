@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunesmith.core.rng import stream
 from tunesmith.errors import SpecError
 from tunesmith.search.gp import GPSampler, GPSearch
 from tunesmith.search.problem import Observation, Problem
@@ -99,6 +100,26 @@ def test_the_best_option_of_a_conditional_space_is_found_with_its_own_parameters
     assert best["opt"]["name"] == "adam"
     assert loss(best) < 0.12
     assert sum(found["opt"] is None for found in tried[-15:]) <= 3
+
+
+def test_every_fifth_trial_takes_options_that_are_drawn() -> None:
+    """Also those of which the model expects nothing."""
+    space = Space.parse({"o": choice([{"a": uniform(0, 1)}, {"b": uniform(0, 1)}, {"c": uniform(0, 1)}])})
+    sampler = GPSampler(Problem(space, seed=1))
+    for number in range(30):
+        values = space.draw(stream(1, "random", number))
+        sampler.observe(Observation(number, values, (abs(values["o/0/a"] - 0.4) if values["o"] == 0 else 10.0,)))
+
+    def option(trial: int, refused: Callable[[Any], bool] = lambda values: False) -> Any:
+        found = sampler.propose(Asked(trial, 0, np.random.default_rng(trial), {}, refused))
+        assert found is not None
+        return found.values["o"]
+
+    assert {option(trial) for trial in (30, 31, 32, 33)} == {0}
+    drawn = [option(trial) for trial in range(34, 134, 5)]
+    assert {drawn.count(each) > 2 for each in range(3)} == {True}
+    exhausted = {option(trial, lambda values: values["o"] == 2) for trial in range(34, 134, 5)}
+    assert exhausted == {0, 1}
 
 
 def test_noise_does_not_keep_it_at_a_lucky_draw() -> None:

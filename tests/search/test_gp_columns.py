@@ -240,6 +240,11 @@ def test_another_option_is_taken_where_it_is_better() -> None:
     assert [columns.decode(row)["o"] for row in rows] == [1] * 6
     assert {columns.decode(row)["o/1/y"] for row in rows} == {3}
 
+    begin = columns.snap(rng.random((6, columns.dim)))
+    held, _ = improve(Landscape(value), columns, begin, rng, {at["o"]})
+    assert np.array_equal(held[:, at["o"]], begin[:, at["o"]])
+    assert not np.array_equal(held, begin)
+
 
 def test_of_many_options_the_best_is_found_from_several_starts() -> None:
     columns = columns_of(c=choice(list(range(300))), d=choice(list(range(300))))

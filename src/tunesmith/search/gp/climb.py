@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -29,7 +29,9 @@ _ROUNDS, _MOVES = 2, 6
 Slopes = Callable[[Array], tuple[Array, Array]]
 
 
-def improve(acquisition: Acquisition, columns: Columns, rows: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+def improve(
+    acquisition: Acquisition, columns: Columns, rows: Array, rng: np.random.Generator, held: Collection[int] = ()
+) -> tuple[Array, Array]:
     """Better rows from ``rows``, each climbed from by itself, and their values.
 
     Args:
@@ -37,6 +39,7 @@ def improve(acquisition: Acquisition, columns: Columns, rows: Array, rng: np.ran
         columns: of the space.
         rows: m x columns.
         rng: draws which of many values are tried.
+        held: columns of choices that stay as they are.
     """
     free = np.array([
         levels is None or (not options and len(levels) > _RELAXED) for levels, options in zip(columns.levels, columns.options)
@@ -49,7 +52,7 @@ def improve(acquisition: Acquisition, columns: Columns, rows: Array, rng: np.ran
             climbed = columns.snap(climb(acquisition.with_slopes, rows, free)[0])
             rows, values = _better(rows, values, climbed, acquisition(climbed))
         before = values
-        rows, values = _move(acquisition, columns, rows, values, rng)
+        rows, values = _move(acquisition, columns, rows, values, rng, held)
         if not free.any() or (values <= before + _GAIN).all():
             break
     return rows, values
@@ -134,13 +137,15 @@ def _updated(curved: Array, change: Array, difference: Array) -> Array:
 # ---- to neighbouring values
 
 
-def _move(acquisition: Acquisition, columns: Columns, rows: Array, values: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+def _move(
+    acquisition: Acquisition, columns: Columns, rows: Array, values: Array, rng: np.random.Generator, held: Collection[int]
+) -> tuple[Array, Array]:
     """Change one coordinate at a time, each time the best change there is, until none gains."""
     rows, values = rows.copy(), values.copy()
     going = np.arange(len(rows))
     for _ in range(_MOVES):
         going = going[np.sort(np.unique(rows[going], axis=0, return_index=True)[1])]  # those that have met go on as one
-        neighbours, owners = _neighbours(columns, rows[going], rng)
+        neighbours, owners = _neighbours(columns, rows[going], rng, held)
         if not len(owners):
             break
         theirs = acquisition(neighbours)
@@ -155,12 +160,12 @@ def _move(acquisition: Acquisition, columns: Columns, rows: Array, values: Array
     return rows, values
 
 
-def _neighbours(columns: Columns, rows: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Rows that differ from one of ``rows`` in one coordinate with levels, and the number of that one."""
+def _neighbours(columns: Columns, rows: Array, rng: np.random.Generator, held: Collection[int]) -> tuple[Array, Array]:
+    """Rows that differ from one of ``rows`` in one coordinate with levels that is not held, and the number of that one."""
     exists = columns.active(rows)
     found, owners = [rows[:0]], [np.arange(0)]
     for at, levels in enumerate(columns.levels):
-        if levels is None or len(levels) < 2:
+        if levels is None or len(levels) < 2 or at in held:
             continue
         who = np.flatnonzero(exists[:, at])
         others = _others(levels, rows[who, at], bool(columns.options[at]), rng)

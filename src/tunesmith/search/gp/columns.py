@@ -42,6 +42,7 @@ class Columns:
         options: number of options of each; 0: a number.
         levels: coordinates of all values of each; None: (as good as) continuous.
         parents: column of the choice that each hangs on and the option that must be taken, or None.
+        forks: column -> levels of each choice on whose options others hang.
         weight: the share of random configurations in which each exists.
 
     Example:
@@ -65,6 +66,8 @@ class Columns:
         places = {name: at for at, name in enumerate(self.names)}
         hangs = _hanging(space.group, None)
         self.parents = [None if hangs[name] is None else (places[hangs[name][0]], hangs[name][1]) for name in self.names]
+        parents = sorted({parent[0] for parent in self.parents if parent is not None})
+        self.forks = {at: levels for at in parents if (levels := self.levels[at]) is not None}
         self.weight = np.ones(self.dim)
         # a parent's name is the beginning of its children's, so it comes before them in the order of names
         self._hanging = [(at, *parent) for at, parent in enumerate(self.parents) if parent is not None]

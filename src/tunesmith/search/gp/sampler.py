@@ -31,7 +31,8 @@ _DRAWN = 64
 
 _BOLD_EVERY, _BOLD = 5, 0.1
 """Every fifth trial seeks an improvement by a tenth of the losses' standard deviation: where a minimum has been found to the last digits,
-the expected improvement is greatest in even more digits, and other options and basins would never be looked at."""
+the expected improvement is greatest in even more digits, and other basins would never be looked at. It also takes options drawn at random
+of choices with parameters inside: what the model knows of one option says little about the others."""
 
 _CHECKED = 300
 """So many candidates, the most promising first, are checked for whether they would be refused."""
@@ -73,8 +74,7 @@ class GPSampler(Sampler):
         super().__init__(problem)
         self.columns = Columns(problem.space)
         self.beliefs = Beliefs(problem, self.columns, input_warping, max_observations)
-        conditional = any(parent is not None for parent in self.columns.parents)
-        self._initial = n_initial_points or (12 if conditional else 8)
+        self._initial = n_initial_points or (12 if self.columns.forks else 8)
 
     def observe(self, observation: Observation) -> None:
         """See the base."""
@@ -92,7 +92,11 @@ class GPSampler(Sampler):
             return self._initial_point(asked)
         # the trials have the cores; and with more threads sums would depend on how many there are
         with _threads().limit(limits=1, user_api="blas"):
-            values = self._best(asked, pending)
+            bold = asked.trial % _BOLD_EVERY == _BOLD_EVERY - 1
+            forks = self.columns.forks if bold else {}
+            values = self._best(asked, pending, bold, forks)
+            if values is None and forks:  # in that option all is known, or forbidden
+                values = self._best(asked, pending, bold, {})
         return None if values is None else Proposal(values, "gp")
 
     def _initial_point(self, asked: Asked) -> Proposal | None:
@@ -101,10 +105,12 @@ class GPSampler(Sampler):
         row = first_point(self.columns, self.problem.seed, asked.trial)
         return Proposal(self.columns.decode(row), "sobol")
 
-    def _best(self, asked: Asked, pending: Array) -> dict[str, Any] | None:
-        gain = _BOLD if asked.trial % _BOLD_EVERY == _BOLD_EVERY - 1 else 0.0
-        acquisition, tops = self.beliefs.acquisition(pending, asked.rng, gain)
+    def _best(self, asked: Asked, pending: Array, bold: bool, forks: Mapping[int, Array]) -> dict[str, Any] | None:
+        """What promises most, with options of ``forks`` that are drawn."""
+        acquisition, tops = self.beliefs.acquisition(pending, asked.rng, _BOLD if bold else 0.0)
         pool = self._pool(asked, tops)
+        for at, levels in forks.items():
+            pool[:, at] = asked.rng.choice(levels)
         values = acquisition(pool)
         order = np.argsort(-values, kind="stable")
         constrained = bool(self.problem.space.constraints)
@@ -113,7 +119,7 @@ class GPSampler(Sampler):
         else:
             starts = pool[order[:_STARTS]]
         if len(starts):
-            ends, reached = improve(acquisition, self.columns, starts, asked.rng)
+            ends, reached = improve(acquisition, self.columns, starts, asked.rng, forks)
             pool, values = np.vstack([ends, pool]), np.concatenate([reached, values])
             if constrained:
                 pool, values = self._between(acquisition, starts, ends, pool, values)
