@@ -102,23 +102,26 @@ def test_the_best_option_of_a_conditional_space_is_found_with_its_own_parameters
     assert sum(found["opt"] is None for found in tried[-15:]) <= 3
 
 
-def test_every_fifth_trial_takes_options_that_are_drawn() -> None:
+def test_every_fifth_trial_takes_options_that_are_drawn_and_improves_on_what_is_best_there() -> None:
     """Also those of which the model expects nothing."""
     space = Space.parse({"o": choice([{"a": uniform(0, 1)}, {"b": uniform(0, 1)}, {"c": uniform(0, 1)}])})
     sampler = GPSampler(Problem(space, seed=1))
     for number in range(30):
         values = space.draw(stream(1, "random", number))
-        sampler.observe(Observation(number, values, (abs(values["o/0/a"] - 0.4) if values["o"] == 0 else 10.0,)))
+        loss = abs(values["o/0/a"] - 0.4) if values["o"] == 0 else 5 + abs(values["o/1/b"] - 0.7) if values["o"] == 1 else 10.0
+        sampler.observe(Observation(number, values, (loss,)))
 
-    def option(trial: int, refused: Callable[[Any], bool] = lambda values: False) -> Any:
+    def ask(trial: int, refused: Callable[[Any], bool] = lambda values: False) -> Values:
         found = sampler.propose(Asked(trial, 0, np.random.default_rng(trial), {}, refused))
         assert found is not None
-        return found.values["o"]
+        return found.values
 
-    assert {option(trial) for trial in (30, 31, 32, 33)} == {0}
-    drawn = [option(trial) for trial in range(34, 134, 5)]
-    assert {drawn.count(each) > 2 for each in range(3)} == {True}
-    exhausted = {option(trial, lambda values: values["o"] == 2) for trial in range(34, 134, 5)}
+    assert {ask(trial)["o"] for trial in (30, 31, 32, 33)} == {0}
+    drawn = [ask(trial) for trial in range(34, 134, 5)]
+    counts = [sum(values["o"] == option for values in drawn) for option in range(3)]
+    assert min(counts) > 2
+    assert all(abs(values["o/1/b"] - 0.7) < 0.15 for values in drawn if values["o"] == 1)
+    exhausted = {ask(trial, lambda values: values["o"] == 2)["o"] for trial in range(34, 134, 5)}
     assert exhausted == {0, 1}
 
 

@@ -201,6 +201,29 @@ def test_the_model_is_conditioned_on_no_more_than_its_limit() -> None:
     assert tops[0, 0] == pytest.approx(0.4, abs=0.02)
 
 
+def test_with_given_options_what_is_best_with_them_is_to_be_improved_on() -> None:
+    space = Space.parse({"o": choice([{"x": uniform(0, 1)}, {"y": uniform(0, 1)}])})
+    columns = Columns(space)
+    model = Beliefs(Problem(space), columns, False, 500)
+    for number, (option, loss) in enumerate([(0, 0.0), (1, 7.0), (0, 1.0), (1, 5.0), (1, 6.0)]):
+        model.observe(Observation(number, {"o": option, f"o/{option}/{'xy'[option]}": number / 5}, (loss,)))
+    rng, at = np.random.default_rng(0), columns.names.index("o")
+    pending = np.array([columns.encode({"o": 0, "o/0/x": 0.3})])
+
+    anything, tops = model.acquisition(np.empty((0, 3)), rng)
+    assert columns.option(tops[:, at], at).tolist() == [0, 0, 1, 1, 1]
+    for waiting in (np.empty((0, 3)), pending):  # what is pending with another option is nothing to be compared with
+        second, tops = model.acquisition(waiting, rng, 0.5, {at: 0.75})
+        assert columns.decode(tops[0]) == {"o": 1, "o/1/y": pytest.approx(0.6)}
+        assert len(tops) == 3
+        assert second.objective is not None
+        least = float(second.objective.at(tops[:1]).means.mean())
+        assert second.best == pytest.approx(np.full(second.best.shape, least), abs=1e-6), "the larger gain is for the best of all"
+        assert second.best.min() > anything.best[0] + 0.5
+    bold, tops = model.acquisition(np.empty((0, 3)), rng, 0.5, {at: 0.25})
+    assert bold.best == pytest.approx(anything.best - 0.5)
+
+
 def test_parameters_depend_on_observations_only_also_where_not_all_are_fitted_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunesmith.search.gp.beliefs._FITTED", 8)
     space = Space.parse({"o": choice([{"x": uniform(0, 1)}, {"y": uniform(0, 1), "z": uniform(0, 1)}]), "w": uniform(0, 1)})

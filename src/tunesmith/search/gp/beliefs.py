@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class Beliefs:
 
     def __init__(self, problem: Problem, columns: Columns, warping: bool, limit: int) -> None:
         self.data = Data(columns, len(problem.metrics), len(problem.bounds))
-        self._features = Features(columns)
+        self._columns, self._features = columns, Features(columns)
         self._priors = Prior.make(self._features, warping), Prior.make(self._features, False)
         self._limit = limit
         # What follows is kept only because it takes time: it depends on the observations alone.
@@ -79,15 +80,22 @@ class Beliefs:
         """One more."""
         self.data.add(observation)
 
-    def acquisition(self, pending: Array, rng: np.random.Generator, gain: float = 0.0) -> tuple[Acquisition, Array]:
+    def acquisition(
+        self, pending: Array, rng: np.random.Generator, gain: float = 0.0, taken: Mapping[int, float] = MappingProxyType({})
+    ) -> tuple[Acquisition, Array]:
         """What to maximise; and the best rows known, to look around.
 
         Args:
             pending: p x columns, what is being tried.
             rng: draws fantasies, and weights of several metrics.
-            gain: less than this, in standard deviations of the losses, counts as no improvement.
+            gain: less than this, in standard deviations of the losses, counts as no improvement on the best of all.
+            taken: options, column -> coordinate. What is best with them is to be improved on, and returned.
         """
-        objective, tops = self._objective(rng)
+        objective, good = self._objective(rng)
+        among = self._columns.agree(good, taken)
+        if not among[0]:
+            gain = 0.0
+        tops = self.data.filled((good[among] if among.any() else good)[:_TOPS])
         limits = self._bounds()
         if len(pending):
             limits = [(model.with_pending(pending, np.zeros((len(pending), 1))), limit) for model, limit in limits]
@@ -97,21 +105,22 @@ class Beliefs:
         if len(pending):
             half = rng.standard_normal((len(pending), _FANTASIES // 2))
             objective = objective.with_pending(pending, np.hstack([half, -half]))
-            if not limits:  # else it is not known whether they may be compared with
-                best = np.minimum(best, objective.at(pending).means.min(0))
+            compared = pending[self._columns.agree(pending, taken)]
+            if len(compared) and not limits:  # else it is not known whether they may be compared with
+                best = np.minimum(best, objective.at(compared).means.min(0))
         return Acquisition(objective, best - gain, limits), tops
 
     # ---- the loss
 
     def _objective(self, rng: np.random.Generator) -> tuple[Posterior | None, Array]:
-        """The model of the loss, None if nothing feasible is known; and the best rows by it, of all rows if nothing is."""
+        """The model of the loss, and the feasible rows, the best by it first; if nothing feasible is known None, and the last rows."""
         count, data = len(self.data), self.data
         several = data.losses().shape[1] > 1
         if self._loss is not None and self._loss[0] == count and not several:
             return self._loss[1:]
         rows, losses, feasible = data.rows(), data.losses(), data.feasible()
         if not feasible.any():
-            return None, data.filled(rows[-_TOPS:])
+            return None, rows[-_TOPS:]
         weights = rng.dirichlet(np.ones(losses.shape[1])) if several else np.ones(1)
         known = ~np.isnan(losses[:, 0])
         rows, losses, feasible = rows[known], losses[known], feasible[known]
@@ -122,9 +131,9 @@ class Beliefs:
         rows, feasible = rows[kept], feasible[kept]
         model = Posterior(self._features, kernel, rows, warped(merged[kept])[:, None])
         good = rows[feasible]
-        tops = data.filled(good[np.argsort(model.at(good).means[:, 0], kind="stable")[:_TOPS]])
-        self._loss = count, model, tops
-        return model, tops
+        good = good[np.argsort(model.at(good).means[:, 0], kind="stable")]
+        self._loss = count, model, good
+        return model, good
 
     def _kernel(self, kept_as: Hashable | None, rows: Array, values: Array, *, warp: bool) -> Kernel:
         """Fitted to raw losses (``warp``), or to values that are standardised already."""

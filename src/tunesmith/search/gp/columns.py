@@ -102,6 +102,13 @@ class Columns:
         count = self.options[at]
         return np.minimum((units * count).astype(np.int64), count - 1)
 
+    def agree(self, rows: Array, taken: Mapping[int, float]) -> Flags:
+        """Which rows take the options of ``taken`` (column -> coordinate), as far as these choices exist in them."""
+        exists, same = self.active(rows), np.ones(len(rows), dtype=bool)
+        for at, level in taken.items():
+            same &= ~exists[:, at] | (self.option(rows[:, at], at) == self.option(np.array([level]), at))
+        return same
+
     def snap(self, rows: Array) -> Array:
         """Rows with every coordinate that has levels at the next of them; the argument is not changed."""
         snapped = np.clip(rows, 0.0, 1.0)

@@ -32,7 +32,7 @@ _DRAWN = 64
 _BOLD_EVERY, _BOLD = 5, 0.1
 """Every fifth trial seeks an improvement by a tenth of the losses' standard deviation: where a minimum has been found to the last digits,
 the expected improvement is greatest in even more digits, and other basins would never be looked at. It also takes options drawn at random
-of choices with parameters inside: what the model knows of one option says little about the others."""
+of choices with parameters inside, and seeks what is best with these: what the model knows of one option says little about the others."""
 
 _CHECKED = 300
 """So many candidates, the most promising first, are checked for whether they would be refused."""
@@ -92,11 +92,12 @@ class GPSampler(Sampler):
             return self._initial_point(asked)
         # the trials have the cores; and with more threads sums would depend on how many there are
         with _threads().limit(limits=1, user_api="blas"):
-            bold = asked.trial % _BOLD_EVERY == _BOLD_EVERY - 1
-            forks = self.columns.forks if bold else {}
-            values = self._best(asked, pending, bold, forks)
-            if values is None and forks:  # in that option all is known, or forbidden
-                values = self._best(asked, pending, bold, {})
+            gain, taken = 0.0, {}
+            if asked.trial % _BOLD_EVERY == _BOLD_EVERY - 1:
+                gain, taken = _BOLD, {at: asked.rng.choice(levels) for at, levels in self.columns.forks.items()}
+            values = self._best(asked, pending, gain, taken)
+            if values is None and taken:  # with these options all is known, or forbidden
+                values = self._best(asked, pending, gain, {})
         return None if values is None else Proposal(values, "gp")
 
     def _initial_point(self, asked: Asked) -> Proposal | None:
@@ -105,12 +106,12 @@ class GPSampler(Sampler):
         row = first_point(self.columns, self.problem.seed, asked.trial)
         return Proposal(self.columns.decode(row), "sobol")
 
-    def _best(self, asked: Asked, pending: Array, bold: bool, forks: Mapping[int, Array]) -> dict[str, Any] | None:
-        """What promises most, with options of ``forks`` that are drawn."""
-        acquisition, tops = self.beliefs.acquisition(pending, asked.rng, _BOLD if bold else 0.0)
+    def _best(self, asked: Asked, pending: Array, gain: float, taken: Mapping[int, float]) -> dict[str, Any] | None:
+        """What promises most, with the options of ``taken`` (column -> coordinate)."""
+        acquisition, tops = self.beliefs.acquisition(pending, asked.rng, gain, taken)
         pool = self._pool(asked, tops)
-        for at, levels in forks.items():
-            pool[:, at] = asked.rng.choice(levels)
+        for at, level in taken.items():
+            pool[:, at] = level
         values = acquisition(pool)
         order = np.argsort(-values, kind="stable")
         constrained = bool(self.problem.space.constraints)
@@ -119,7 +120,7 @@ class GPSampler(Sampler):
         else:
             starts = pool[order[:_STARTS]]
         if len(starts):
-            ends, reached = improve(acquisition, self.columns, starts, asked.rng, forks)
+            ends, reached = improve(acquisition, self.columns, starts, asked.rng, taken)
             pool, values = np.vstack([ends, pool]), np.concatenate([reached, values])
             if constrained:
                 pool, values = self._between(acquisition, starts, ends, pool, values)

@@ -23,8 +23,8 @@ class GPSearch(NativeSearcher):
     parameter, noise as the data say) is fitted to losses that were made to look normal, and the configuration is proposed that has the
     greatest expected improvement over the best that the process believes in, times the probability that it is feasible. Trials that are
     under way count with several results that they may have. Parameters of options that were not taken are not there: two configurations
-    differ by that, and not by values that they do not have. Every fifth trial seeks a larger improvement, and takes options of choices with
-    parameters inside that are drawn at random, so that none is given up for ever.
+    differ by that, and not by values that they do not have. Every fifth trial seeks a larger improvement, or takes options of choices with
+    parameters inside that are drawn at random and improves on what is best with them, so that none is given up for ever.
 
     Several metrics are optimised at once, each trial with other weights (ParEGO), so that a whole front of compromises is found.
 
