@@ -10,7 +10,7 @@ import pytest
 
 from tunesmith.errors import SpaceError
 from tunesmith.search import BasicVariantGenerator, Searcher
-from tunesmith.space import Categorical, Space
+from tunesmith.space import Categorical, Float, Integer, Space
 from tunesmith.testing.searcher_kit import SearcherKit
 
 
@@ -30,7 +30,7 @@ class HillClimber(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         assert self._space is not None
-        config = {key: domain.sample(random_state=self.rng) for key, domain in self._space.items() if hasattr(domain, "lower")}
+        config = {key: domain.sample(random_state=self.rng) for key, domain in self._space.items() if isinstance(domain, Float | Integer)}
         if self.best is not None and config:
             key = self.rng.choice(sorted(config))
             config = {**self.best[1], key: config[key]}
