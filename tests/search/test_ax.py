@@ -316,6 +316,23 @@ def test_several_metrics_have_a_model() -> None:
         step(searcher, trial, lambda values: {"loss": hill(values), "score": values["x"]})
 
 
+def test_the_model_works_on_one_thread_and_torch_has_its_own_number_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch, "set_num_threads", lambda number, real=torch.set_num_threads: (during.append(number), real(number)))
+    during: list[int] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        searcher = bound(XY, initialization_budget=2)
+        for trial in range(3):
+            during.clear()
+            step(searcher, trial, hill)
+        assert (during, torch.get_num_threads()) == ([1, 3], 3)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_it_beats_random_search() -> None:
     """A valley in three dimensions: the median of 3 seeds, after 14 trials, is far below that of its own quasi-random design."""
     config = {"x": uniform(-5, 10), "y": uniform(0, 15), "z": uniform(-5, 5)}

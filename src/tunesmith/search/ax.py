@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -26,6 +27,8 @@ _OPTIONS = (
 )  # fmt: skip
 _MODEL_ASKS = 3
 """So many suggestions that break a constraint are taken from the model, before one is drawn at random: each takes seconds."""
+
+_WORKING = threading.Lock()
 
 
 class AxSearch(ForeignSearcher):
@@ -226,7 +229,7 @@ class AxSearch(ForeignSearcher):
         of_model = ("method", "torch_device", "simplify_parameter_changes")
         options = {name: value for name, value in self.ax_kwargs.items() if name in of_model}
         client = self._client
-        with quiet("ax"), load("AxSearch", "ax.utils.common.random", "ax").with_rng_seed(seed):
+        with quiet("ax"), _alone(seed):
             client.configure_generation_strategy(initialization_budget=0, initialize_with_center=False, **options)
             try:
                 ((run,),) = client._generation_strategy_or_choose().gen(experiment=client._experiment, n=1, num_trials=1)
@@ -240,7 +243,7 @@ class AxSearch(ForeignSearcher):
     def _asked_client(self, seed: int) -> Guess | Exhausted | None:
         errors = load("AxSearch", "ax.exceptions.core", "ax")
         full = load("AxSearch", "ax.exceptions.generation_strategy", "ax").MaxParallelismReachedException
-        with quiet("ax"), load("AxSearch", "ax.utils.common.random", "ax").with_rng_seed(seed):
+        with quiet("ax"), _alone(seed):
             try:
                 found = self._client.get_next_trials(1)
             except errors.SearchSpaceExhausted as error:
@@ -279,6 +282,23 @@ def _place(axis: Axis, point: Mapping[str, Any]) -> float:
         return axis.middle
     place = axis.place(point[axis.name])
     return min(max(place, axis.lower), axis.upper) if axis.kind == "float" else int(place)
+
+
+@contextmanager
+def _alone(seed: int) -> Iterator[None]:
+    """Torch's generator and its number of threads are the process's, so one search works at a time.
+
+    On one thread, as trials have the other cores: threads that wait for each other's turn took more than four times as long.
+    """
+    torch = load("AxSearch", "torch", "ax")
+    with _WORKING:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with load("AxSearch", "ax.utils.common.random", "ax").with_rng_seed(seed):
+                yield
+        finally:
+            torch.set_num_threads(before)
 
 
 @contextmanager

@@ -193,6 +193,7 @@ class SMACSearch(ForeignSearcher):
             kind = self._class
             smac = kind(
                 scenario, None, logging_level=False, overwrite=True, config_selector=kind.get_config_selector(scenario, retrain_after=1),
+                acquisition_maximizer=self._maximizer(scenario),
                 # none but what is told anyway: an empty design is refused
                 initial_design=kind.get_initial_design(scenario, n_configs=0, additional_configs=[next(iter(told))]),
             )  # fmt: skip
@@ -207,6 +208,15 @@ class SMACSearch(ForeignSearcher):
                 return next(smac.intensifier.config_generator)
             except library.main.exceptions.ConfigurationSpaceExhaustedException:
                 return None
+
+    def _maximizer(self, scenario: Any) -> Any:
+        """The library's, whose local search takes its starts out of a set, in another order in each process: here they are sorted."""
+        maximizer = self._class.get_acquisition_maximizer(scenario)
+        local_search = getattr(maximizer, "_local_search", None)
+        starts = getattr(local_search, "_get_initial_points", None)
+        if local_search is not None and starts is not None:  # private: another release may do without them
+            local_search._get_initial_points = lambda *given: sorted(starts(*given), key=lambda each: each.get_array().tobytes())
+        return maximizer
 
     def _told_costs(self) -> dict[Any, tuple[float, ...]]:
         told = {each: tuple(sum(column) / len(losses) for column in zip(*losses)) for each, losses in self._losses_of.items()}
