@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from _search_peers import PEERS
 from _search_stats import Interval, Table
@@ -50,13 +50,21 @@ def reference(table: Table) -> str | None:
     return "auto" if "auto" in ours else next(iter(ours), None)
 
 
-def page(whole: Table, subset: Table, seeds: int) -> str:
-    """All of it, in Markdown; ``seeds``: how many there are to be of the whole."""
+def page(whole: Table, subset: Table, seeds: int, parts: Mapping[str, Table]) -> str:
+    """All of it, in Markdown.
+
+    Args:
+        whole, subset: what is shown.
+        seeds: how many there are to be of the whole.
+        parts: a peer that is not complete on the subset -> the tasks on which it is.
+    """
     lacking = f"There are to be {seeds} seeds; {whole.seeds} are there of all searchers below. `{_WHOLE_COMMAND}` goes on where it stopped."
     few = f"With those that take seconds for a suggestion. The tasks: {', '.join(SUBSET)}."
     about = lacking if whole.seeds < seeds else ""
-    parts = [_HEAD, *_section(whole, "Everything", about, _WHOLE_COMMAND), *_section(subset, "For slow searchers", few, _SLOW_COMMAND)]
-    return "\n".join(parts).rstrip() + "\n"
+    lines = [_HEAD, *_section(whole, "Everything", about, _WHOLE_COMMAND), *_section(subset, "For slow searchers", few, _SLOW_COMMAND)]
+    for peer, part in parts.items():
+        lines += [f"### {peer}, on the {len(part.tasks)} of these tasks that it has run: {', '.join(part.tasks)}", "", *_means(part)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def section(table: Table) -> str:

@@ -59,6 +59,12 @@ class Table:
             found.versions[searcher] = [dict(each) for each in sorted({tuple(run.versions.items()) for run in there})]
         return found
 
+    @classmethod
+    def of_those_there(cls, runs: Mapping[Job, Run], searcher: str, tasks: Sequence[str], seeds: int, budget: int) -> Table | None:
+        """On the tasks of which this searcher has all seeds; None: there is none."""
+        there = [task for task in tasks if all(Job(searcher, task, seed, budget) in runs for seed in range(seeds))]
+        return cls.of(runs, there, seeds, budget) if there else None
+
     @staticmethod
     def seeds_there(runs: Mapping[Job, Run], tasks: Sequence[str], seeds: int, budget: int) -> int:
         """How many of the seeds can be compared: those that all searchers have on all tasks which have the first one on all."""

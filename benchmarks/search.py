@@ -100,7 +100,9 @@ def report(options: argparse.Namespace) -> None:
     everything = names(list(SUITES))
     seeds = Table.seeds_there(runs, everything, *WHOLE)
     whole, subset = Table.of(runs, everything, seeds, WHOLE[1]), Table.of(runs, SUBSET, *PART)
-    (HERE / "SEARCH.md").write_text(page(whole, subset, WHOLE[0]), encoding="utf-8")
+    there = {peer: Table.of_those_there(runs, peer, SUBSET, *PART) for peer in subset.partly if peer in PEERS}
+    parts = {peer: part for peer, part in there.items() if part is not None}
+    (HERE / "SEARCH.md").write_text(page(whole, subset, WHOLE[0], parts), encoding="utf-8")
     found = [*rows(whole, "everything"), *rows(subset, f"{len(SUBSET)} tasks")]
     for row in found:
         print(row)
