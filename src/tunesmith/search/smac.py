@@ -214,7 +214,7 @@ class SMACSearch(ForeignSearcher):
         maximizer = self._class.get_acquisition_maximizer(scenario)
         local_search = getattr(maximizer, "_local_search", None)
         starts = getattr(local_search, "_get_initial_points", None)
-        if starts is not None:  # private: another release may do without them
+        if local_search is not None and starts is not None:  # private: another release may do without them
             local_search._get_initial_points = lambda *given: sorted(starts(*given), key=lambda each: each.get_array().tobytes())
         return maximizer
 
