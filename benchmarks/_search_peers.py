@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -324,15 +325,16 @@ def peer_versions(name: str) -> dict[str, str]:
 def serve(name: str) -> None:
     """Line by line: the space, seed and budget first, answered by versions. Then null asks, for a configuration and the processor seconds
     spent so far, and a number tells, until the input ends."""
-    lines = map(json.loads, sys.stdin)
+    lines, answers = map(json.loads, sys.stdin), sys.stdout
     task = next(lines)
-    player = PEERS[name][0](load(task["space"]), task["seed"], task["budget"])
-    print(json.dumps(peer_versions(name)), flush=True)
-    for loss in lines:
-        if loss is None:
-            print(json.dumps([player.ask(), time.process_time()]), flush=True)
-        else:
-            player.tell(loss)
+    with redirect_stdout(sys.stderr):  # BayesOpt prints when it has tried a point before
+        player = PEERS[name][0](load(task["space"]), task["seed"], task["budget"])
+        print(json.dumps(peer_versions(name)), file=answers, flush=True)
+        for loss in lines:
+            if loss is None:
+                print(json.dumps([player.ask(), time.process_time()]), file=answers, flush=True)
+            else:
+                player.tell(loss)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import math
 import random
 import sys
 import tempfile
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from tunesmith.errors import SpecError
@@ -126,6 +128,17 @@ def test_domains_of_all_kinds_come_back_as_they_are() -> None:
     assert type(searcher._space[searcher._names["act"]]).__name__ == "CategoricalHyperparameter"
 
 
+@pytest.mark.parametrize("domain", [loguniform(1e-12, 1.25e-12), uniform(3e-14, 4e-14), uniform(-1e12, 1e12)], ids=str)
+def test_numbers_may_be_as_small_or_large_as_they_like(domain: Any) -> None:
+    """The library rounds bounds to 13 digits after the point, and refuses what is beyond."""
+    low, high = domain.lower, domain.upper
+    searcher = bound({"x": domain}, points_to_evaluate=[{"x": low}, {"x": high}])
+    found = [step(searcher, trial, lambda values: values["x"])["x"] for trial in range(6)]
+    assert found[:2] == [low, high]
+    assert all(low <= x <= high for x in found)
+    assert len(set(found)) == 6
+
+
 def test_failures_push_the_model_away_and_lost_workers_do_not() -> None:
     def told(outcome: str) -> tuple[int, set[float]]:
         searcher = bound({"x": uniform(0, 1)}, n_initial=8)
@@ -184,6 +197,20 @@ def test_nothing_is_left_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+def test_small_trees_predict_what_the_library_s_do() -> None:
+    searcher = bound(XY)
+    with tempfile.TemporaryDirectory() as directory:
+        scenario = searcher._scenario(directory, 1)
+        ours, theirs = searcher._model(scenario, 30), searcher._class.get_model(scenario)
+    assert ours._rf_opts["max_leaf_nodes"] == 30 < theirs._rf_opts["max_leaf_nodes"]
+    rng = np.random.default_rng(0)
+    tried, losses, asked = rng.random((30, 2)), rng.random((30, 1)), rng.random((200, 2))
+    for model in (ours, theirs):
+        model.train(tried, losses)
+    for one, other in zip(ours.predict_marginalized(asked), theirs.predict_marginalized(asked)):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_several_metrics_have_one_model() -> None:
     searcher = SMACSearch(["loss", "size"], ["min", "max"], n_initial=3)
     searcher.bind(Space.parse(XY), None, None, 0)
@@ -223,7 +250,7 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_beats_random_search() -> None:
-    """Many choices and a number: after 24 trials the median of 3 seeds is below 85 of 100 random searches."""
+    """Many choices and a number, 24 trials: 5 seeds have, on average, less than 30 of 100 random searches below them."""
     space = Space.parse({**{f"c{number}": choice(["a", "b", "c", "d"]) for number in range(6)}, "lr": loguniform(1e-5, 1)})
 
     def loss(values: Mapping[str, Any]) -> float:
@@ -231,10 +258,11 @@ def test_it_beats_random_search() -> None:
         return wrong + abs(math.log10(values["lr"]) + 2)
 
     found = []
-    for seed in range(3):
+    for seed in range(5):
         searcher = SMACSearch()
         searcher.bind(space, "loss", "min", seed, budget=24)
         found.append(min(loss(step(searcher, trial, loss)) for trial in range(24)))
     rng = random.Random(1)
     at_random = sorted(min(loss(space.draw(rng)) for _ in range(24)) for _ in range(400))
-    assert sorted(found)[1] < at_random[60], (found, at_random[60], at_random[200])  # six times in a hundred by chance
+    ranks = [bisect_left(at_random, best) / 400 for best in found]
+    assert sum(ranks) / 5 < 0.3, ranks  # six times in a hundred by chance

@@ -15,6 +15,7 @@ from tunesmith.search.adapting import Axis, axes_of, quiet
 from tunesmith.search.base import Exhausted, SearcherCapabilities
 from tunesmith.search.foreign import ForeignSearcher, Guess
 from tunesmith.search.problem import INFEASIBLE, Observation
+from tunesmith.space.unit import from_unit, to_unit
 
 __all__ = ["SMACSearch"]
 
@@ -116,7 +117,7 @@ class SMACSearch(ForeignSearcher):
             found = self._of_model(seed)
         if found is None:
             return Guess(self.problem.space.draw(random.Random(seed)))
-        return Guess({axis.name: axis.value(found[name]) for name, axis in self._axes.items() if name in found}, found)
+        return Guess({axis.name: self._value(axis, found[name]) for name, axis in self._axes.items() if name in found}, found)
 
     def refuse(self, token: Any) -> None:
         """See the base."""
@@ -142,7 +143,10 @@ class SMACSearch(ForeignSearcher):
     # ---- the library
 
     def _converted(self) -> Any:
-        """The library's space. Its parameters have names without meaning, as it gives some characters one."""
+        """The library's space. Its parameters have names without meaning, as it gives some characters one.
+
+        Floats are told in units of their range: the library rounds bounds to 13 digits after the point.
+        """
         library, converted = self._spaces_of, []
         for name, axis in self._axes.items():
             if axis.kind == "option":
@@ -151,7 +155,7 @@ class SMACSearch(ForeignSearcher):
             elif axis.kind == "int":
                 kind = library.UniformIntegerHyperparameter(name, int(axis.lower), int(axis.upper), log=axis.log)
             else:
-                kind = library.UniformFloatHyperparameter(name, axis.lower, axis.upper, log=axis.log)
+                kind = library.UniformFloatHyperparameter(name, 0.0, 1.0)
             converted.append(kind)
         space = library.ConfigurationSpace(seed=0)
         space.add(*converted)
@@ -168,8 +172,11 @@ class SMACSearch(ForeignSearcher):
 
     @staticmethod
     def _place(axis: Axis, value: Any) -> float:
-        place = axis.place(value)
-        return min(max(place, axis.lower), axis.upper) if axis.kind == "float" else int(place)
+        return to_unit(axis.leaf.domain, value) if axis.kind == "float" else int(axis.place(value))
+
+    @staticmethod
+    def _value(axis: Axis, place: Any) -> Any:
+        return from_unit(axis.leaf.domain, place) if axis.kind == "float" else axis.value(place)
 
     def _of_design(self, trial: int) -> Any:
         """A configuration of the Sobol design; None: it has fewer, as the space is small."""
@@ -193,7 +200,7 @@ class SMACSearch(ForeignSearcher):
             kind = self._class
             smac = kind(
                 scenario, None, logging_level=False, overwrite=True, config_selector=kind.get_config_selector(scenario, retrain_after=1),
-                acquisition_maximizer=self._maximizer(scenario),
+                model=self._model(scenario, len(told) + len(self._pending)), acquisition_maximizer=self._maximizer(scenario),
                 # none but what is told anyway: an empty design is refused
                 initial_design=kind.get_initial_design(scenario, n_configs=0, additional_configs=[next(iter(told))]),
             )  # fmt: skip
@@ -208,6 +215,12 @@ class SMACSearch(ForeignSearcher):
                 return next(smac.intensifier.config_generator)
             except library.main.exceptions.ConfigurationSpaceExhaustedException:
                 return None
+
+    def _model(self, scenario: Any, trials: int) -> Any:
+        """The library's, whose trees make room for a million leaves each: here for as many as trials, which they cannot exceed."""
+        model = self._class.get_model(scenario)
+        getattr(model, "_rf_opts", {}).update(max_leaf_nodes=max(trials, 2))  # private: another release, and "blackbox", do without it
+        return model
 
     def _maximizer(self, scenario: Any) -> Any:
         """The library's, whose local search takes its starts out of a set, in another order in each process: here they are sorted."""
