@@ -38,7 +38,7 @@ are paired by task and seed. "ms" is the processor time that a searcher takes fo
 
 **Peers** have spaces of their own kind. SMAC is told that configurations are evaluated once ("deterministic"). BayesOpt gets logarithms,
 and, as it knows no conditions, all learners' parameters at once. Where there is more than real numbers its acquisition function goes
-through a short cut (`_search_bayesopt.py`: the same suggestions to the last bit, one sixth of the time), except in its first 12 runs of mixint:
+through a short cut (`_search_bayesopt.py`: the same suggestions to the last bit in a sixth of the time), except in its first 12 of mixint:
 the package alone takes up to six times the "ms" of the others.
 """
 
