@@ -280,7 +280,9 @@ def _unwrap(given: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]
         if arguments[name] != _DEFAULTS[name] and arguments[name] is not value and arguments[name] != value:
             raise SpecError(f"{name} is given twice: {arguments[name]!r} to run(), and {value!r} in the Experiment {given.name!r}.")
         merged[name] = value
-    return given.run, merged
+    from tunesmith.defining.front import DefinedExperiment
+
+    return given.joined(merged) if isinstance(given, DefinedExperiment) else (given.run, merged)
 
 
 def _present(given: dict[str, Any]) -> dict[str, Any]:

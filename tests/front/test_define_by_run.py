@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from pathlib import Path
@@ -156,7 +157,7 @@ def test_what_is_proposed_is_taken_where_it_fits() -> None:
 
 
 def test_what_is_left_to_report_at_the_end() -> None:
-    trial = DefinedTrial({"__metrics__": ["loss", "acc"]}, 1)
+    trial = DefinedTrial({}, 1, ["loss", "acc"])
     trial.suggest_int("n", 3, 3)
     found = trial.last((1.0, 0.5))
     assert found is not None
@@ -261,6 +262,57 @@ def test_constants_decide_parameters_of_their_names(tmp_path: Path) -> None:
     assert analysis.trials[-1].config["epochs"] == 3
 
 
+def test_a_config_has_what_was_proposed_and_the_users_constants_only(tmp_path: Path) -> None:
+    analysis = run(lambda trial: trial.suggest_float("x", -1, 1) ** 2, tmp_path, num_samples=6, config={"epochs": 3}, loggers=None)
+    assert [set(trial.config) for trial in analysis] == [{"epochs"}, *[{"epochs", "x"}] * 5]
+    assert analysis.best_config == {"x": analysis.best_result["params"]["x"], "epochs": 3}
+    assert {name for name in analysis.dataframe() if name.startswith("config/")} == {"config/epochs", "config/x"}
+    written = [json.loads(file.read_text()) for file in tmp_path.glob("x/*/params.json")]
+    assert sorted(map(sorted, written)) == [["epochs"], *[["epochs", "x"]] * 5]
+
+
+def test_bare_numbers_are_called_what_the_run_optimises_whoever_says_so(tmp_path: Path) -> None:
+    usual: dict[str, Any] = {"storage_path": tmp_path, "verbose": 0, "executor": "inline", "loggers": (), "seed": 1}
+    plain, own = define_by_run(conditional), define_by_run(conditional, Near("loss", "min"))
+    given: list[tuple[tune.Experiment, dict[str, Any], str]] = [
+        (plain, {"metric": "loss", "mode": "min"}, "loss"),
+        (plain, {"scheduler": tune.ASHAScheduler(metric="loss", mode="min")}, "loss"),
+        (plain, {"search_alg": Near("loss", "min")}, "loss"),
+        (plain, {}, "_metric"),
+        (own, {}, "loss"),
+    ]
+    for experiment, arguments, name in given:
+        assert name in tune.run(experiment, **usual, **arguments)[0].last_result
+
+
+def test_the_searcher_may_be_given_to_the_run(tmp_path: Path) -> None:
+    fixed: dict[str, Any] = {
+        "storage_path": tmp_path, "verbose": 0, "executor": "inline", "loggers": (), "seed": 1, "metric": "loss", "mode": "min",
+        "num_samples": 6,
+    }  # fmt: skip
+    searcher = Near()
+    there = tune.run(define_by_run(conditional, searcher), **fixed)
+    here = tune.run(define_by_run(conditional), search_alg=searcher, **fixed)
+    both = tune.run(define_by_run(conditional, searcher), search_alg=searcher, **fixed)
+    assert params(here) == params(there) == params(both)
+    assert here.trials[-1].source == "near the best"
+    named = tune.run(define_by_run(conditional), search_alg="random", **fixed)
+    assert params(named) == params(tune.run(define_by_run(conditional, "random"), **fixed)) != params(here)
+
+
+def test_where_no_run_says_what_is_optimised_a_bare_number_is_refused_and_a_dict_is_not(tmp_path: Path) -> None:
+    analysis = run(conditional, tmp_path, num_samples=1)
+    restored = tune.Tuner.restore(analysis.experiment_path, define_by_run(conditional).run, num_samples=2).fit()
+    assert "nothing says here what that is: return a dict, such as {'loss': " in str(restored[1].error)
+
+    def named(trial: DefinedTrial) -> dict[str, float]:
+        return {"loss": conditional(trial)}
+
+    path = run(named, tmp_path, name="named", num_samples=1).experiment_path
+    restored = tune.Tuner.restore(path, define_by_run(named).run, num_samples=2).fit()
+    assert restored[1].metrics["loss"] >= 0
+
+
 def test_several_metrics(tmp_path: Path) -> None:
     analysis = run(
         lambda trial: (trial.suggest_float("x", 0, 1), 1 - trial.params["x"]), tmp_path, BasicVariantGenerator(), num_samples=3,
@@ -280,8 +332,12 @@ def test_what_is_refused(tmp_path: Path) -> None:
         define_by_run(conditional, Own())
     with pytest.raises(SpecError, match=r"the config has domains \(x\)"):
         run(conditional, tmp_path, config={"x": tune.uniform(0, 1)})
-    with pytest.raises(SpecError, match="search_alg is given twice"):
+    with pytest.raises(SpecError, match=r"search_alg is given twice: 'random' to run\(\), and Near to define_by_run\(\)"):
         tune.run(define_by_run(conditional, Near()), search_alg="random", metric="loss", mode="min", storage_path=tmp_path)
+    with pytest.raises(SpecError, match=r"search_alg: int 7 has no method suggest\(\)"):
+        define_by_run(conditional, 7)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match=r"search_alg='tpee' is not known\. Did you mean 'tpe'"):
+        tune.run(define_by_run(conditional), search_alg="tpee", metric="loss", mode="min", storage_path=tmp_path)
 
 
 # ---- the searcher by itself

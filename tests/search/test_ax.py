@@ -348,3 +348,48 @@ def test_it_beats_random_search() -> None:
         return sorted(bests)[1]
 
     assert median(initialization_budget=5) < 0.3 * median(method="random_search")
+
+
+@pytest.mark.parametrize(
+    ("domain", "lower", "upper"),
+    [
+        (randint(0, 2**32), 0, 2**32),
+        (lograndint(1, 2**31), 1, 2**31),
+        (randint(-(2**62), 2**62), -(2**62), 2**62),
+        (quniform(0, 1, 1e-7), 0, 1),
+    ],
+)
+def test_wide_ranges_of_whole_numbers_need_no_more_memory_than_others(domain: Any, lower: int, upper: int) -> None:
+    searcher = bound({"n": domain, "x": uniform(0, 1)})
+    space = searcher.problem.space
+    for trial in range(5):  # the last two by the model
+        values = step(searcher, trial, lambda values: values["x"])
+        assert lower <= values["n"] <= upper
+        assert space.values_from(space.resolve(values)) == values
+
+
+def test_losses_that_cannot_be_squared_do_not_end_the_search() -> None:
+    searcher = bound({"x": uniform(0, 1)})
+    for trial in range(5):
+        step(searcher, trial, lambda values: 1e308 if values["x"] > 0.5 else -1e308)
+    assert isinstance(searcher.propose(5, "5"), Proposal)
+
+
+def test_what_the_model_repeats_leaves_no_trace() -> None:
+    """Here it wants the eighth trial to be one that was tried; Ax then goes on with a sequence that all searches of a process share."""
+    tried = [
+        (4, 0.5), (2, 0.13409429788589478), (7, 0.665432695299387), (5, 0.2854528892785311), (0, 0.7543753255158663), (0, 0.0),
+        (0, 0.07693150169747956), (2, 0.6001628041267395), (0, 0.04864584146278347),
+    ]  # fmt: skip
+
+    def proposed(*asked: int) -> Any:
+        searcher = AxSearch()
+        searcher.bind(Space.parse({"x": uniform(0, 1), "n": randint(0, 9)}), "loss", "min", 1)
+        for trial, (n, x) in enumerate(tried):
+            if trial in asked:
+                searcher.ask(trial, 0)
+            searcher.on_replayed(trial, str(trial), {"n": n, "x": x})
+            searcher.on_trial_complete(str(trial), {"loss": x + 0.1 * n, "training_iteration": 1})
+        return searcher.ask(9, 0)
+
+    assert proposed(7) == proposed()

@@ -309,3 +309,10 @@ def test_it_beats_random_search() -> None:
     rng, parsed = random.Random(1), Space.parse(space)
     at_random = sorted(min(branin(parsed.draw(rng)) for _ in range(25)) for _ in range(200))
     assert found[4] < at_random[40], (found, at_random[40], at_random[100])  # one time in a hundred by chance
+
+
+def test_losses_that_cannot_be_squared_do_not_end_the_search() -> None:
+    searcher = bound({"x": uniform(0, 1)})
+    for trial in range(8):
+        step(searcher, trial, lambda values: 1e308 if values["x"] > 0.5 else -1e308)
+    assert isinstance(searcher.propose(8, "8"), Proposal)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tunesmith.core.rng import stream
 from tunesmith.errors import SpecError
-from tunesmith.search.base import Searcher
+from tunesmith.search.base import Proposal, Searcher
 from tunesmith.search.cmaes import CMAESSampler, CMAESSearch
 from tunesmith.search.cmaes_space import MARGIN_VALUES, Layout
 from tunesmith.search.problem import Bound, Observation, Problem
@@ -334,3 +334,13 @@ def test_wrong_arguments_are_named(options) -> None:
     (name,) = options
     with pytest.raises(SpecError, match=f"CMAESSearch: {name} must be"):
         CMAESSearch(**options)
+
+
+def test_whole_numbers_that_floats_do_not_tell_apart_are_rounded() -> None:
+    searcher = CMAESSearch("loss", "min")
+    searcher.bind(Space.parse({"i": randint(2**53, 2**53 + 10), "x": uniform(0, 1)}))
+    for trial in range(12):
+        answer = searcher.propose(trial, str(trial))
+        assert isinstance(answer, Proposal)
+        assert 2**53 <= answer.values["i"] < 2**53 + 10
+        searcher.on_trial_complete(str(trial), {"loss": answer.values["x"]})

@@ -16,7 +16,7 @@ import pytest
 from hyperopt import hp
 
 import tunesmith as tune
-from tunesmith.errors import SpecError
+from tunesmith.errors import SpaceError, SpecError
 from tunesmith.search.base import Proposal
 from tunesmith.search.hyperopt import HyperOptSearch
 from tunesmith.space import Space, choice, lograndint, loguniform, qloguniform, qrandint, qrandn, quniform, randint, randn, uniform
@@ -180,6 +180,71 @@ def test_points_of_an_hp_space_by_path_and_by_label() -> None:
     again.on_replayed(0, "0", first)
     again.on_replayed(1, "1", second)
     assert values_of(again.propose(2, "2")) == third
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ({"first": 1}, "1 is none of the options of 'first': 8, 16."),
+        ({"layers": [8, 32, 4]}, "the space has no entry 2; it has 0, 1 there."),
+        ({"layers/x": 8}, "the space has no entry 'x'; it has 0, 1 there."),
+        (
+            {"opt": {"name": "sgd", "eps": 1}},
+            "{'name': 'sgd', 'eps': 1} is none of the options of 'optimizer': "
+            "{'momentum': ..., 'name': 'sgd'}, {'eps': ..., 'name': 'adam'}.",
+        ),
+        ({"lrr": 0.5}, "the space has no entry 'lrr'; it has depth, epochs, layers, lr, opt there."),
+        ({"lr": 5}, "5 cannot be drawn for 'rate': loguniform from 0.0001 to 1."),
+        ({"lr": True}, "True is not a number, and 'rate' is drawn from loguniform."),
+        ({"lr": math.nan}, "nan is not a number, and 'rate' is drawn from loguniform."),
+        ({"d": 12}, "12 cannot be drawn for 'd': quniform from 1 to 9."),
+        ({"epochs": 8}, "8 was given where the space has 7."),
+        ({"seed": 4}, "'seed' is the constant 3 of the config, but 4 was given."),
+    ],
+)
+def test_points_outside_of_an_hp_space_are_refused_before_anything_is_tried(point: Any, message: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        bound(HyperOptSearch(HP, points_to_evaluate=[{"lr": 0.5}, point]), {"seed": 3})
+    assert str(caught.value) == f"points_to_evaluate[1]: {message}"
+
+
+@pytest.mark.parametrize(
+    ("point", "inside"),
+    [
+        ({"r": 0}, True),
+        ({"r": 4}, True),
+        ({"r": 5}, False),
+        ({"r": 1.5}, False),
+        ({"s": 2}, True),
+        ({"s": 1}, False),
+        ({"z": -70}, True),
+        ({"z": "a"}, False),
+        ({"u": 4}, True),
+        ({"u": 6}, False),
+    ],
+)
+def test_what_plain_parameters_of_hyperopts_own_can_be(point: Any, inside: bool) -> None:
+    space = {"r": hp.randint("r", 5), "s": hp.randint("s", 2, 5), "z": hp.normal("z", 0, 1), "u": hp.uniformint("u", 1, 4)}
+    searcher = HyperOptSearch(space, points_to_evaluate=[point])
+    if inside:
+        assert point.items() <= values_of(bound(searcher).propose(0, "0")).items()
+    else:
+        with pytest.raises(SpaceError, match=r"points_to_evaluate\[0\]"):
+            bound(searcher)
+
+
+def test_a_point_takes_the_option_that_has_its_entries() -> None:
+    searcher = bound(HyperOptSearch(HP, points_to_evaluate=[{"e": 3}, {"opt": {"eps": 1, "decay": 0.1}}]), {"opt": {"decay": 0.1}})
+    first, second = (values_of(searcher.propose(number, str(number))) for number in range(2))
+    assert (first["opt/name"], first["opt/eps"]) == ("adam", 3)
+    assert (second["opt/name"], second["opt/eps"]) == ("adam", 1)
+
+
+def test_the_best_config_of_one_search_can_begin_the_next() -> None:
+    config = {"net": {"lr": hp.uniform("lr", 0, 1), "depth": 3}, "act": [hp.choice("a", [1, 2])], "offset": 1}
+    best = Space.parse(config).resolve(values_of(bound(HyperOptSearch(), config).propose(0, "0")))
+    again = values_of(bound(HyperOptSearch(points_to_evaluate=[best]), config, seed=2).propose(0, "0"))
+    assert Space.parse(config).resolve(again) == best
 
 
 def test_hp_expressions_may_stand_in_the_config(tmp_path: Path) -> None:

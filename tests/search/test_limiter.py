@@ -355,3 +355,22 @@ def test_an_asking_that_is_repeated_after_a_crash_meets_the_same_bound() -> None
     play.host.replay(Record(events[0]))
     play.known = 1
     assert [event.values for event in play.ask(3)] == [events[1].values]  # type: ignore[union-attr]
+
+
+def test_restored_before_there_is_a_space_it_waits_for_no_trial_of_then() -> None:
+    def search() -> ConcurrencyLimiter:
+        return ConcurrencyLimiter(Near("loss", "min"), 1, batch=True)
+
+    first, space = search(), Space.parse(SPACE)
+    first.bind(space)
+    assert first.propose(0, "a")
+    assert first.propose(1, "b") is None
+    second = search()
+    second.set_state(first.get_state())
+    second.bind(space)
+    assert second.propose(0, "c"), "trial a is over here"
+    assert second.propose(1, "d") is None
+    third = search()
+    third.bind(space)
+    third.set_state(second.get_state())
+    assert third.propose(1, "d") is None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tunesmith.errors import SpaceError, SpecError
@@ -154,6 +156,26 @@ def test_two_metrics_need_two_rewards() -> None:
         bound(points_to_evaluate=[{"x": 0, "y": 0}], evaluated_rewards=[(1, 2)])
 
 
+@pytest.mark.parametrize("reward", ["a", "0.5", [[1.0]], object()])
+def test_rewards_must_be_numbers(reward: Any) -> None:
+    with pytest.raises(SpecError, match="NearBestSearch: an evaluated point must have a number as loss, got"):
+        bound(points_to_evaluate=[{"x": 0, "y": 0}], evaluated_rewards=[reward])
+
+
+def test_rewards_may_be_numbers_of_any_library_or_say_that_there_is_none() -> None:
+    points = [{"x": 0, "y": number} for number in range(4)]
+    searcher = bound(points_to_evaluate=points, evaluated_rewards=[np.float32(0.5), Decimal(2), None, math.nan])
+    assert [one.losses for one in searcher.sampler.observed] == [(0.5,), (2.0,), None, None]
+
+
+def test_what_was_evaluated_has_no_gaps_that_chance_could_fill() -> None:
+    with pytest.raises(SpaceError, match=r"\['y'\]: a point that was evaluated needs a value of it"):
+        bound(points_to_evaluate=[{"x": 0}], evaluated_rewards=[0.5])
+    searcher = bound(config={**XY, "sum": sample_from(lambda config: config["x"] + config["y"])})
+    searcher.add_evaluated_point({"x": 1, "y": 2}, 0.5)
+    assert searcher.problem.space.resolve(searcher.sampler.observed[0].values)["sum"] == 3
+
+
 def test_without_a_metric_there_is_nothing_to_optimise() -> None:
     with pytest.raises(SpecError, match="needs a metric"):
         NearBestSearch().bind(Space.parse(XY))
@@ -296,3 +318,70 @@ def test_suggest_gives_whole_configurations() -> None:
     assert searcher.suggest("b")["net"].keys() == {"width"}
     searcher.on_trial_complete("a", {"loss": 0.5})
     assert searcher.sampler.observed[0].trial == 0
+
+
+# ---- another experiment
+
+
+def test_a_restored_search_goes_on_where_the_whole_one_would_be() -> None:
+    whole, first = bound(), bound()
+    proposed = []
+    for trial in range(8):
+        proposed.append(values(whole, trial))
+        end(whole, trial, 1.0 / (trial + 1))
+    for trial in range(5):
+        values(first, trial)
+        end(first, trial, 1.0 / (trial + 1))
+    second = NearBestSearch("loss", "min")
+    second.set_state(first.get_state())
+    second.bind(Space.parse(XY), seed=5)
+    assert [one.trial for one in second.sampler.observed] == [0, 1, 2, 3, 4]
+    for trial in range(3):
+        assert values(second, trial) == proposed[5 + trial]
+        end(second, trial, 1.0 / (trial + 6))
+    third = bound()  # and once more, in the midst of an experiment
+    third.set_state(pickle.loads(pickle.dumps(second.get_state())))
+    assert values(third, 3) == values(second, 3) == values(whole, 8)
+
+
+def test_trials_that_were_not_over_when_it_was_saved_may_be_tried_again() -> None:
+    first = bound(FixedSearch)
+    assert values(first, 0) == {"x": 1, "y": 1}
+    second = FixedSearch("loss", "min")
+    second.set_state(first.get_state())
+    second.bind(Space.parse(XY), seed=5)
+    assert values(second, 0) == {"x": 1, "y": 1}
+    assert len(second.get_state()["_pending"]) == 1
+
+
+def test_a_state_of_another_space_is_refused() -> None:
+    first = bound()
+    values(first, 0)
+    end(first, 0, 1.0)
+    for config in ({"x": randint(0, 4)}, {"x": randint(10, 12), "y": randint(0, 4)}, {**XY, "z": randint(0, 2)}):
+        second = NearBestSearch("loss", "min")
+        second.set_state(first.get_state())
+        with pytest.raises(SpecError, match="the state that was restored is of another space"):
+            second.bind(Space.parse(config))
+
+
+def test_asked_without_numbers_it_counts_itself() -> None:
+    searcher = bound(config={"x": uniform(0, 1)}, duplicates=True)
+    found = []
+    for name in "abc":
+        found.append(searcher.suggest(name)["x"])
+        searcher.on_trial_complete(name, error=True)
+    assert found == [values(bound(config={"x": uniform(0, 1)}, duplicates=True), trial)["x"] for trial in range(3)]
+
+
+def test_it_can_be_pickled_in_the_midst_of_a_search() -> None:
+    searcher = bound()
+    fresh = pickle.loads(pickle.dumps(NearBestSearch("loss", "min")))
+    fresh.bind(Space.parse(XY), seed=5)
+    for trial in range(4):
+        assert values(searcher, trial) == values(fresh, trial)
+        end(searcher, trial, 1.0)
+        end(fresh, trial, 1.0)
+    again = pickle.loads(pickle.dumps(searcher))
+    assert values(again, 4) == values(searcher, 4)
+    assert [one.trial for one in again.sampler.observed] == [0, 1, 2, 3]

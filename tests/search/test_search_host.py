@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -556,3 +558,36 @@ def test_a_searcher_must_suggest_or_propose() -> None:
     host.request(1, first=0)
     (reason,) = answers(host)
     assert "Idle overrides neither suggest nor propose" in reason
+
+
+@pytest.mark.parametrize("wanted", [(), ("seed",)])
+def test_searchers_written_for_ray_1_are_told_what_they_take(wanted: tuple[str, ...]) -> None:
+    class Old(Searcher):
+        def suggest(self, trial_id: str) -> dict[str, Any]:
+            return {"x": 0.5}
+
+        def set_search_properties(self, metric: Any, mode: Any, config: dict[str, Any]) -> bool:  # type: ignore[override]
+            self.told = (metric, mode, sorted(config))
+            return True
+
+    class WithSeed(Old):
+        def set_search_properties(self, metric: Any, mode: Any, config: dict[str, Any], seed: int = 0) -> bool:  # type: ignore[override]
+            super().set_search_properties(metric, mode, config)
+            self.told = (*self.told, seed)
+            return True
+
+    searcher = WithSeed() if wanted else Old()
+    searcher.bind(Space.parse({"x": tune.uniform(0, 1)}), "loss", "min", 7, budget=10)
+    assert searcher.told == ("loss", "min", ["x"], *(7 for _ in wanted))
+    assert searcher.suggest("a") == {"x": 0.5}
+
+
+def test_restoring_what_was_not_saved_by_one_of_its_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    tune.search.TPESearch("loss", "min").save(str(path))
+    with pytest.raises(SpecError, match=r"GPSearch\.restore: .*state is of TPESearch; restore it into one of that kind"):
+        tune.search.GPSearch().restore(str(path))
+    for content in (b"", b"text", pickle.dumps([1]), pickle.dumps({"other": 1})):
+        path.write_bytes(content)
+        with pytest.raises(SpecError, match=r"TPESearch\.restore: .*state is no file that save\(\) of a searcher has written"):
+            tune.search.TPESearch().restore(str(path))

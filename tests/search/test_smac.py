@@ -266,3 +266,26 @@ def test_it_beats_random_search() -> None:
     at_random = sorted(min(loss(space.draw(rng)) for _ in range(24)) for _ in range(400))
     ranks = [bisect_left(at_random, best) / 400 for best in found]
     assert sum(ranks) / 5 < 0.3, ranks  # six times in a hundred by chance
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [lambda x: 1e9 + x * 1e-6, lambda x: 1e15 + round(3 * x), lambda x: 1e308 if x > 0.5 else -1e308, lambda x: 1e9],
+    ids=["far from 0", "with ties", "beyond squares", "all alike"],
+)
+def test_large_losses_do_not_end_the_search(loss: Callable[[float], float]) -> None:
+    searcher = bound({"x": uniform(0, 1), "n": randint(0, 9)})
+    for trial in range(8):
+        step(searcher, trial, lambda values: loss(values["x"]))
+    assert isinstance(searcher.propose(8, "8"), Proposal)
+
+
+def test_only_large_losses_are_scaled() -> None:
+    searcher = bound({"x": uniform(0, 1)})
+    for trial, loss in enumerate([-3.0, 1e5, 0.5]):
+        step(searcher, trial, lambda _, loss=loss: loss)  # type: ignore[misc]
+    assert list(searcher._told_costs().values()) == [(-3.0,), (1e5,), (0.5,)]
+    step(searcher, 3, lambda _: 2e5 - 3.0)
+    assert list(searcher._told_costs().values())[0:4:3] == [(0.0,), (1.0,)]
+    step(searcher, 4, lambda _: "user_error")
+    assert list(searcher._told_costs().values())[4] == (1.0,)

@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -541,6 +542,42 @@ def test_it_can_be_pickled_while_it_has_no_file() -> None:
     one.tell(one.ask(), 1.0)
     again = pickle.loads(pickle.dumps(one))
     assert again.ask().config == one.ask().config
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "hyperopt", "nevergrad"])
+def test_it_can_be_pickled_whoever_searches(name: str) -> None:
+    one = study(name, metric="loss", mode="min", seed=3)
+    for _ in range(3):
+        one.tell(one.ask(), 1.0)
+    pending = one.ask()
+    again = pickle.loads(pickle.dumps(one))
+    assert again.ask().config == one.ask().config
+    again.tell(pending.number, 0.5)
+    assert [trial.state for trial in again.trials] == ["finished"] * 4 + ["pending"]
+
+
+def test_threads_take_turns() -> None:
+    answers: list[StudyTrial] = []
+
+    class Meanwhile(Searcher):
+        """While it is asked for the first time, another thread asks, too."""
+
+        other: threading.Thread | None = None
+
+        def suggest(self, trial_id: str) -> dict[str, Any]:
+            if self.other is None:
+                self.other = threading.Thread(target=lambda: answers.append(one.ask()))
+                self.other.start()
+                self.other.join(0.02)
+                assert self.other.is_alive(), "it did not wait"
+            return {"x": 0.5}
+
+    searcher = Meanwhile("loss", "min")
+    one = study(searcher)
+    answers.append(one.ask())
+    assert searcher.other is not None
+    searcher.other.join(10)
+    assert sorted(trial.number for trial in answers) == [0, 1]
 
 
 SCRIPT = """

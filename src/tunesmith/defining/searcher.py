@@ -10,7 +10,7 @@ from typing import Any
 
 from tunesmith.core.rng import stream
 from tunesmith.defining.distributions import Distribution, loaded
-from tunesmith.defining.trial import DEFINED, METRICS, PARAMS
+from tunesmith.defining.trial import DEFINED, PARAMS
 from tunesmith.errors import SpecError
 from tunesmith.search.base import Exhausted, Proposal, Searcher, SearcherCapabilities
 from tunesmith.space import Space
@@ -93,23 +93,21 @@ class DefiningSearcher(Searcher):
 
     def propose(self, trial: int, trial_id: str) -> Proposal | Exhausted | None:
         """See the base."""
-        names = self.metric if isinstance(self.metric, list | tuple) else [self.metric]
-        marks = {METRICS: list(names)} if self.metric is not None else {}
         searcher = self._present()
         if searcher is None:
             self._begun(trial, trial_id, {})
-            return Proposal(marks, "drawn by the trial")
+            return Proposal({}, "drawn by the trial")
         answer = searcher.propose(trial, trial_id)
         if not isinstance(answer, Proposal):
             return answer
         params = {name: self._known[name].value(code) for name, code in answer.values.items()}
         self._begun(trial, trial_id, params).told = answer.values
-        return Proposal({**params, **marks}, answer.source)
+        return Proposal(dict(params), answer.source)
 
     def on_replayed(self, trial: int, trial_id: str, values: Mapping[str, Any]) -> None:
         """See the base."""
         searcher = self._present()
-        one = self._begun(trial, trial_id, {name: value for name, value in values.items() if name != METRICS})
+        one = self._begun(trial, trial_id, dict(values))
         if searcher is not None:
             self._start(searcher, one)
 

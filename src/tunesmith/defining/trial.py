@@ -6,15 +6,14 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tunesmith.core.events import DEFAULT_METRIC
 from tunesmith.core.rng import stream
 from tunesmith.defining.distributions import Distribution, dumped
 from tunesmith.errors import SpecError
 from tunesmith.trainable.session import get_context, report
 
-__all__ = ["DEFINED", "METRICS", "PARAMS", "DefinedTrial", "Objective"]
+__all__ = ["DEFINED", "PARAMS", "DefinedTrial", "Objective"]
 
-METRICS = "__metrics__"
-"""The entry of the config with the names of what is optimised, for objectives that return bare numbers."""
 PARAMS = "params"
 """Results have the parameters under this name."""
 DEFINED = "define_by_run"
@@ -30,6 +29,7 @@ class DefinedTrial:
     Args:
         config: what was proposed, and the constants of the run's config: one that has a parameter's name decides it.
         seed: the trial's.
+        metric: what bare numbers are called, a list where objectives give several; None: nobody knows, and they are refused.
 
     Attributes:
         config: the same.
@@ -43,9 +43,9 @@ class DefinedTrial:
         {'lr': 0.25, 'layers': 3}
     """
 
-    def __init__(self, config: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, config: Mapping[str, Any], seed: int, metric: str | Sequence[str] | None = DEFAULT_METRIC) -> None:
         self.config = dict(config)
-        self._metrics: list[str] = self.config.pop(METRICS, None) or ["_metric"]
+        self._metrics = [metric] if isinstance(metric, str) else list(metric or ())
         self._seed = seed
         self.params: dict[str, Any] = {}
         self._asked: dict[str, Distribution] = {}
@@ -120,6 +120,11 @@ class DefinedTrial:
     def _named(self, value: Any) -> dict[str, Any]:
         if isinstance(value, Mapping):
             return dict(value)
+        if not self._metrics:
+            raise SpecError(
+                f"the objective gave {value!r}, and nothing says here what that is: return a dict, such as {{'loss': {value!r}}}, or go on "
+                "with tune.run(tune.define_by_run(objective), resume=True, ...)."
+            )
         values = list(value) if isinstance(value, list | tuple) else [value]
         if len(values) != len(self._metrics):
             raise SpecError(f"the objective gave {value!r}; expected a number for each of {', '.join(self._metrics)}, or a dict.")
@@ -136,15 +141,17 @@ class Objective:
 
     Args:
         function: the user's, called with a :class:`DefinedTrial`.
+        metric: of the run. It is kept here and not in the config, which is the user's; None: the run is not known yet.
     """
 
-    def __init__(self, function: Callable[[DefinedTrial], Any]) -> None:
+    def __init__(self, function: Callable[[DefinedTrial], Any], metric: str | Sequence[str] | None = None) -> None:
         self.function = function
+        self.metric = metric
         self.__name__ = getattr(function, "__name__", None) or type(function).__name__
         functools.update_wrapper(self, function, assigned=("__doc__",), updated=())
 
     def __call__(self, config: dict[str, Any]) -> dict[str, Any] | None:
-        trial = DefinedTrial(config, get_context().seed or 0)
+        trial = DefinedTrial(config, get_context().seed or 0, self.metric)
         return trial.last(self.function(trial))
 
 

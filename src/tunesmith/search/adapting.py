@@ -18,7 +18,9 @@ from tunesmith.space.nodes import Leaf
 from tunesmith.space.parse import Group
 from tunesmith.space.unit import from_unit, to_unit
 
-__all__ = ["Axis", "axes_of", "quiet", "unheard"]
+__all__ = ["Axis", "axes_of", "quiet", "squarable", "unheard"]
+
+_SQUARABLE = 1e100
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,11 @@ def _is_ordered(options: tuple[Any, ...]) -> bool:
         return False
     pairs = list(pairwise(options))
     return all(a < b for a, b in pairs) or all(a > b for a, b in pairs)
+
+
+def squarable(loss: float) -> float:
+    """The loss, or the nearest one whose square can be computed, for libraries that standardise what they are told: some trials diverge."""
+    return min(max(loss, -_SQUARABLE), _SQUARABLE)
 
 
 @contextmanager

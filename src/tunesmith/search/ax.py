@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from tunesmith.errors import SpecError
 from tunesmith.hints import refuse_unknown
 from tunesmith.optional import load
-from tunesmith.search.adapting import Axis, axes_of, quiet, unheard
+from tunesmith.search.adapting import Axis, axes_of, quiet, squarable, unheard
 from tunesmith.search.ax_space import ordered_of, parameter_of, space_of
 from tunesmith.search.base import Exhausted, SearcherCapabilities
 from tunesmith.search.foreign import ForeignSearcher, Guess
@@ -27,6 +27,9 @@ _OPTIONS = (
 )  # fmt: skip
 _MODEL_ASKS = 3
 """So many suggestions that break a constraint are taken from the model, before one is drawn at random: each takes seconds."""
+
+_LISTED = 10_000
+"""Whole numbers of so many values at most are such in Ax, too, which lists all of them; with more they are real numbers, rounded."""
 
 _WORKING = threading.Lock()
 
@@ -192,8 +195,9 @@ class AxSearch(ForeignSearcher):
             ordered = self._ordered.get(axis.name, axis.ordered)
             configs = load("AxSearch", "ax.api.configs", "ax")
             return configs.ChoiceParameterConfig(name, list(range(int(axis.upper) + 1)), "int", is_ordered=ordered)
-        scaling = "log" if axis.log else "linear"
-        return load("AxSearch", "ax.api.configs", "ax").RangeParameterConfig(name, (axis.lower, axis.upper), axis.kind, scaling=scaling)
+        scaling, kind = "log" if axis.log else "linear", "int" if _listed(axis) else "float"
+        ends = (axis.lower, axis.upper) if _listed(axis) else (float(axis.lower), float(axis.upper))
+        return load("AxSearch", "ax.api.configs", "ax").RangeParameterConfig(name, ends, kind, scaling=scaling)
 
     def _inequalities(self) -> list[str] | None:
         """The user's, with names and units of the library's parameters."""
@@ -224,16 +228,23 @@ class AxSearch(ForeignSearcher):
         return self._design[trial]
 
     def _of_model(self, seed: int) -> Mapping[str, Any] | None:
-        """What a fresh strategy proposes, without a trace in the client: so a resumed search goes on exactly. None: all was tried."""
+        """What a fresh strategy proposes, without a trace in the client: so a resumed search goes on exactly.
+
+        None: all was tried, or the model wants nothing else than what was.
+        """
         exhausted = load("AxSearch", "ax.exceptions.core", "ax").SearchSpaceExhausted
+        repeated = load("AxSearch", "ax.exceptions.generation_strategy", "ax").GenerationStrategyRepeatedPoints
         of_model = ("method", "torch_device", "simplify_parameter_changes")
         options = {name: value for name, value in self.ax_kwargs.items() if name in of_model}
         client = self._client
         with quiet("ax"), _alone(seed):
             client.configure_generation_strategy(initialization_budget=0, initialize_with_center=False, **options)
+            strategy = client._generation_strategy_or_choose()
+            for node in strategy.nodes_by_name.values():
+                node.fallback_specs = {}  # else, after five repetitions: a Sobol sequence that goes on through all searches of the process
             try:
-                ((run,),) = client._generation_strategy_or_choose().gen(experiment=client._experiment, n=1, num_trials=1)
-            except exhausted:
+                ((run,),) = strategy.gen(experiment=client._experiment, n=1, num_trials=1)
+            except (exhausted, repeated):
                 return None
         found: Mapping[str, Any] = run.arms[0].parameters
         return found
@@ -265,10 +276,10 @@ class AxSearch(ForeignSearcher):
         problem, excess = self.problem, observation.excess
         assert observation.losses is not None
         if self.ax_client is None:
-            data = {f"m{number}": loss for number, loss in enumerate(observation.losses)}
-            return data | {f"c{number}": value for number, value in enumerate(excess)}
-        data = {metric: loss * sign for metric, loss, sign in zip(problem.metrics, observation.losses, problem.signs)}
-        return data | {bound.metric: -value for bound, value in zip(problem.bounds, excess)}
+            data = {f"m{number}": squarable(loss) for number, loss in enumerate(observation.losses)}
+            return data | {f"c{number}": squarable(value) for number, value in enumerate(excess)}
+        data = {metric: squarable(loss) * sign for metric, loss, sign in zip(problem.metrics, observation.losses, problem.signs)}
+        return data | {bound.metric: -squarable(value) for bound, value in zip(problem.bounds, excess)}
 
 
 def _other_metrics(client: Any) -> list[str]:
@@ -277,11 +288,15 @@ def _other_metrics(client: Any) -> list[str]:
     return sorted(set(optimised.metric_names) - set(optimised.objective.metric_names))
 
 
+def _listed(axis: Axis) -> bool:
+    return axis.kind == "int" and axis.upper - axis.lower < _LISTED
+
+
 def _place(axis: Axis, point: Mapping[str, Any]) -> float:
-    if axis.name not in point:
-        return axis.middle
-    place = axis.place(point[axis.name])
-    return min(max(place, axis.lower), axis.upper) if axis.kind == "float" else int(place)
+    if axis.kind == "option" or _listed(axis):
+        return int(axis.place(point[axis.name])) if axis.name in point else int(axis.middle)
+    place = float(axis.place(point[axis.name])) if axis.name in point else float(axis.middle)
+    return min(max(place, float(axis.lower)), float(axis.upper))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 from collections.abc import Mapping, Sequence
@@ -282,6 +283,11 @@ class Searcher:
 
     # ---- for the host
 
+    @property
+    def bound(self) -> bool:
+        """Whether the space is known."""
+        return self.__space is not None
+
     def bind(
         self,
         space: Space,
@@ -306,7 +312,11 @@ class Searcher:
                 "the default searcher combines grids with random values."
             )
         self.__space, self.__seed = space, seed
-        self.set_search_properties(metric, mode, dict(space.config), space=space, seed=seed, **task)
+        spec = {"space": space, "seed": seed, **task}
+        taken = inspect.signature(self.set_search_properties).parameters
+        if not any(each.kind is each.VAR_KEYWORD for each in taken.values()):  # searchers of Ray 1 take metric, mode and config only
+            spec = {name: value for name, value in spec.items() if name in taken}
+        self.set_search_properties(metric, mode, dict(space.config), **spec)
         if isinstance(self.metric, list | tuple) and len(self.metric) > 1 and not abilities.multi_objective:
             raise SpecError(f"{name}: optimises one metric, but {len(self.metric)} were given: {', '.join(self.metric)}.")
         if self.__known:
@@ -327,13 +337,27 @@ class Searcher:
         """Write the state to a file, whole or not at all."""
         partial = f"{checkpoint_path}.partial"
         with open(partial, "wb") as file:
-            pickle.dump(self.get_state(), file)
+            pickle.dump({"searcher": self.label, "state": self.get_state()}, file)
         os.replace(partial, checkpoint_path)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Read the state that :meth:`save` wrote. It is a pickle: only open files that you trust."""
+        """Read the state that :meth:`save` wrote. It is a pickle: only open files that you trust.
+
+        Call it before ``run()``: the experiment goes on from what the earlier one found, on the same space. Trials that were not over when
+        it was saved are forgotten. To go on with an experiment itself, use ``resume=True``: that needs no saved searcher.
+
+        Raises:
+            SpecError: the file was not written by :meth:`save` of a searcher like this one.
+        """
         with open(checkpoint_path, "rb") as file:
-            self.set_state(pickle.load(file))
+            try:
+                saved = pickle.load(file)
+                label, state = saved["searcher"], saved["state"]
+            except (pickle.UnpicklingError, EOFError, TypeError, KeyError) as error:
+                raise SpecError(f"{self.label}.restore: {checkpoint_path} is no file that save() of a searcher has written.") from error
+        if label != self.label:
+            raise SpecError(f"{self.label}.restore: {checkpoint_path} is of {label}; restore it into one of that kind.")
+        self.set_state(state)
 
 
 def _check_modes(name: str, mode: Any) -> None:

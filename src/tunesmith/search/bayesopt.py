@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from tunesmith.errors import SpaceError, SpecError
 from tunesmith.hints import refuse_unknown
-from tunesmith.search.adapting import axes_of, quiet
+from tunesmith.search.adapting import axes_of, quiet, squarable
 from tunesmith.search.base import Exhausted, SearcherCapabilities
 from tunesmith.search.foreign import ForeignSearcher, Guess
 from tunesmith.search.problem import INFEASIBLE, Observation, losses_of
@@ -160,7 +160,7 @@ class BayesOptSearch(ForeignSearcher):
         place = self._pending.pop(handle)
         if observation.losses is not None:
             best = min(map(min, self._losses_at.values()), default=float("inf"))
-            self._losses_at.setdefault(place, []).append(observation.loss)
+            self._losses_at.setdefault(place, []).append(squarable(observation.loss))
             self._results += 1
             better = observation.loss < best
             if self.verbose > 1 or (self.verbose and better):

@@ -242,6 +242,9 @@ class BOHBSearch(NativeSearcher):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """See the base; reports and ends of trials come in the order in which they came."""
+        if self._problem is None:
+            super().set_state(state)
+            return
         rest = {name: value for name, value in state.items() if name not in ("_reports", "_observations")}
         super().set_state(rest)
         reports: list[_Report] = list(state.get("_reports", []))[::-1]

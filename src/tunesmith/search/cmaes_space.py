@@ -140,7 +140,7 @@ class Layout:
 
 
 def _values(domain: Domain) -> tuple[Any, ...] | None:
-    """All values of a number; None: too many."""
+    """All values of a number; None: too many, or so large that floats do not tell them apart."""
     if isinstance(domain, Normal) or not isinstance(domain, Integer | Float):
         return None
     step = domain.q if domain.q is not None else 1 if isinstance(domain, Integer) else None
@@ -151,4 +151,5 @@ def _values(domain: Domain) -> tuple[Any, ...] | None:
     if count > MARGIN_VALUES:
         return None
     # there and back, so that 3 * 0.1 is 0.3
-    return tuple(from_unit(domain, to_unit(domain, domain.lower + index * step)) for index in range(count))
+    values = tuple(from_unit(domain, to_unit(domain, domain.lower + index * step)) for index in range(count))
+    return values if len(set(map(float, values))) == count else None

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tunesmith.core.rng import stream
 from tunesmith.errors import SpaceError, SpecError
 from tunesmith.optional import load
 from tunesmith.search.base import Exhausted, Proposal, SearcherCapabilities
-from tunesmith.search.foreign_parts import Guess, Territory, codes_of, place_of
+from tunesmith.search.foreign_parts import Guess, Live, Territory, codes_of, place_of, step_of
 from tunesmith.search.posed import PosedSearcher
 from tunesmith.search.problem import Observation, losses_of
 from tunesmith.space import Space
@@ -23,16 +22,6 @@ _log = logging.getLogger("tunesmith")
 
 ATTEMPTS = 20
 """So often a library is asked for one trial, before a configuration that keeps the constraints is drawn at random."""
-
-
-@dataclass(slots=True)
-class _Live:
-    """A trial that is under way. ``handle``: the library's; ``known``: whether the library has it at all."""
-
-    trial: int
-    point: Mapping[str, Any]
-    handle: Any
-    known: bool = True
 
 
 class ForeignSearcher(PosedSearcher):
@@ -89,6 +78,7 @@ class ForeignSearcher(PosedSearcher):
         self._given = None if ours else space
         self.native: Any = None
         self._known: list[tuple[Any, ...]] = []
+        self._before: dict[str, Any] | None = None  # its attributes, when it was told what to search
 
     @property
     def library(self) -> Any:
@@ -153,6 +143,8 @@ class ForeignSearcher(PosedSearcher):
         self, metric: str | list[str] | None, mode: str | list[str] | None, config: dict[str, Any], **spec: Any
     ) -> bool:
         """See the base."""
+        self._before = self._before or {**vars(self)}
+        self._task = (metric, mode, config, spec)
         super().set_search_properties(metric, mode, config, **spec)
         owner = type(self).__name__
         space: Space = spec["space"]
@@ -168,14 +160,18 @@ class ForeignSearcher(PosedSearcher):
         self._problem = self.pose(self._own or space, spec)
         self._bound = space
         self._territory = Territory(space, self._own, self.native is not None, self.problem.seed)
-        self._start()
+        if self._kept:
+            self._go_on_from(self._kept)
+        else:
+            self._start()
         return not elsewhere
 
     def _start(self) -> None:
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         self._failed: dict[str, str] = {}
         self._history: list[tuple[str, tuple[Any, ...]]] = []
         self._next = 0  # number of the first trial that has not been proposed
+        self._shift = 0
         self._evaluated = 0
         self.begin()
         points = [self._checked(number, point) for number, point in enumerate(self._points)]
@@ -186,10 +182,8 @@ class ForeignSearcher(PosedSearcher):
             self._learn(*known)
 
     def _checked(self, number: int, point: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self.native is not None:
-            return self.by_path(point)
         try:
-            return self.problem.space.values_from(point)
+            return self.problem.space.values_from(point) if self.native is None else self.by_path(point)
         except SpaceError as error:
             raise SpaceError(f"points_to_evaluate[{number}]: {error}") from None
 
@@ -201,6 +195,7 @@ class ForeignSearcher(PosedSearcher):
 
     def propose(self, trial: int, trial_id: str) -> Proposal | Exhausted | None:
         """See the base."""
+        trial += self._shift
         if self._open:
             source, guess = "start point", self._start_point(trial, self._open.pop(0))
         else:
@@ -233,13 +228,13 @@ class ForeignSearcher(PosedSearcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """See the base; trials are numbered in the order in which they are asked for."""
-        answer = self.propose(self._next, trial_id)
+        answer = self.propose(self._next - self._shift, trial_id)
         return self._bound.resolve(answer.values) if isinstance(answer, Proposal) else None
 
     # ---- learning
 
     def _enter(self, trial: int, trial_id: str, values: Mapping[str, Any], guess: Guess) -> None:
-        self._live[trial_id] = _Live(trial, guess.point, self.enter(trial, guess.point, guess.token))
+        self._live[trial_id] = Live(trial, guess.point, self.enter(trial, guess.point, guess.token))
         self._remember("on_replayed", trial, trial_id, dict(values))
 
     def _remember(self, method: str, *arguments: Any) -> None:
@@ -249,6 +244,7 @@ class ForeignSearcher(PosedSearcher):
 
     def on_replayed(self, trial: int, trial_id: str, values: Mapping[str, Any]) -> None:
         """See the base. What cannot be brought back into the library's space is left out of what it learns; one line says so."""
+        trial += self._shift
         guess = None
         if not self._close(values) and self.asks_again:
             found = self._from_library(trial)
@@ -261,7 +257,7 @@ class ForeignSearcher(PosedSearcher):
             self._enter(trial, trial_id, values, guess or Guess(self._territory.point(values)))
         except SpaceError as error:
             _log.warning("%s does not learn from trial %s of an earlier session: %s", type(self).__name__, trial_id, error)
-            self._live[trial_id] = _Live(trial, {}, None, known=False)
+            self._live[trial_id] = Live(trial, {}, None, known=False)
             self._remember("on_replayed", trial, trial_id, dict(values))
 
     def begin_version(self, first: int, inside: Sequence[Mapping[str, Any]]) -> None:
@@ -282,7 +278,7 @@ class ForeignSearcher(PosedSearcher):
         live = self._live.get(trial_id)
         if live is None or not live.known or not self.follows_reports or (losses := self._losses(result)) is None:
             return
-        self.report(live.handle, _step(result), losses)
+        self.report(live.handle, step_of(result), losses)
         self._remember("on_trial_result", trial_id, self._brief(result))
 
     def on_trial_failed(self, trial_id: str, outcome: str) -> None:
@@ -300,7 +296,7 @@ class ForeignSearcher(PosedSearcher):
             outcome = "nan"
         excess = tuple(bound.excess(result or {}) for bound in self.problem.bounds) if losses is not None else ()
         if live.known:
-            self.tell(live.handle, Observation(live.trial, live.point, losses, outcome, _step(result or {}), excess))
+            self.tell(live.handle, Observation(live.trial, live.point, losses, outcome, step_of(result or {}), excess))
         if error:
             self._remember("on_trial_failed", trial_id, outcome)
         self._remember("on_trial_complete", trial_id, None if result is None else self._brief(result), error)
@@ -337,7 +333,7 @@ class ForeignSearcher(PosedSearcher):
         if self.native is not None:
             guess = self.native_point(trial, self.by_path(parameters))
         else:
-            guess = Guess(self._territory.whole(trial, self.problem.space.values_from(parameters)))
+            guess = Guess(self.known_values(self.problem.space.values_from(parameters), trial))
         handle = self.enter(trial, guess.point, guess.token)
         losses = None if error else self._losses(dict(zip(metrics, rewards)))
         if self.follows_reports and len(metrics) == 1:
@@ -352,16 +348,40 @@ class ForeignSearcher(PosedSearcher):
 
     def get_state(self) -> dict[str, Any]:
         """What was proposed and what became of it, in order."""
-        return {"history": list(self._history), "known": list(self._known)} if self._problem is not None else {}
+        if self._problem is None:
+            return {}
+        return {"history": list(self._history), "known": list(self._known), "shift": self._shift}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """See the base; the searcher has to be bound before. The library is told everything again."""
+        """See the base. The library is told everything again."""
+        if self._problem is None:
+            self._kept = state
+            return
         self._known = list(state.get("known", self._known))
         self._start()
         for method, arguments in state.get("history", ()):
             getattr(self, method)(*arguments)
+        self._shift = state.get("shift", 0)  # not before: numbers in the history have it in them
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the library's objects, which cannot always be pickled: they are told everything again."""
+        if self._before is None:
+            return {"before": vars(self), "task": None, "found": None}
+        return {"before": self._before, "task": self._task, "found": self.get_state()}
 
-def _step(result: Mapping[str, Any]) -> float:
-    step = result.get("training_iteration")
-    return float(step) if isinstance(step, int | float) else 0.0
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state["before"])
+        if state["task"] is not None:
+            metric, mode, config, spec = state["task"]
+            self.set_search_properties(metric, mode, config, **spec)
+            self.set_state(state["found"])
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
+        """What an earlier experiment found is known here; trials that were not over there are forgotten."""
+        over = {arguments[0] for method, arguments in state["history"] if method == "on_trial_complete"}
+        history = [each for each in state["history"] if each[1][each[0] == "on_replayed"] in over]
+        if self.native is None and self._own is None:
+            for values in (arguments[2] for method, arguments in history if method == "on_replayed"):
+                self.still_there(values)
+        self.set_state({"history": history, "known": [*state["known"], *self._known]})
+        self._shift = self._next

@@ -1,4 +1,4 @@
-"""Small things that adapters to other search libraries need: their package, options of choices, arguments."""
+"""Small things that adapters to other search libraries need: what is proposed and under way, options of choices, arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunesmith.space import Space
 from tunesmith.space.nodes import Choice, Leaf, show
 
 __all__ = [
-    "Guess", "Territory", "codes_of", "flat_entries", "nested_entries", "place_of",
+    "Guess", "Live", "Territory", "codes_of", "flat_entries", "nested_entries", "place_of", "step_of",
 ]  # fmt: skip
 
 
@@ -28,6 +28,29 @@ class Guess:
 
     point: Mapping[str, Any]
     token: Any = None
+
+
+@dataclass(slots=True)
+class Live:
+    """A trial that is under way.
+
+    Args:
+        trial: its number.
+        point: as in :class:`Guess`.
+        handle: the library's.
+        known: whether the library has it at all.
+    """
+
+    trial: int
+    point: Mapping[str, Any]
+    handle: Any
+    known: bool = True
+
+
+def step_of(result: Mapping[str, Any]) -> float:
+    """How far a trial was when it had this result; 0: it does not say."""
+    step = result.get("training_iteration")
+    return float(step) if isinstance(step, int | float) else 0.0
 
 
 class Territory:

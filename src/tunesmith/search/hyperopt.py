@@ -114,18 +114,28 @@ class HyperOptSearch(ForeignSearcher):
         return Guess(self._converter.values(drawn, self.problem.space.nodes))
 
     def by_path(self, point: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See the base: parameters may be given by label."""
+        """See the base: parameters may be given by label.
+
+        Raises:
+            SpaceError: it cannot be a point of the space; says why.
+        """
         found = dict(paths(self._domain.expr, ()))
-        return {found.get(name, name): value for name, value in point.items()}
+        by_path = {found.get(name, name): value for name, value in point.items()}
+        self._parts(by_path)
+        return by_path
 
     def native_point(self, trial: int, point: Mapping[str, Any]) -> Guess:
         """See the base."""
-        given = Inverse(self.library, partial=True)
-        given.match(self._domain.expr, nested_entries(point))
         # an option that the point takes may have labels that were not drawn: each is drawn for itself, too
-        drawn = {**self._any_values(trial), **self.ask(trial, 0).token, **given.found}
+        drawn = {**self._any_values(trial), **self.ask(trial, 0).token, **self._parts(point)}
         there = {label: drawn[label] for label in taken(self._domain.expr, drawn)}
         return Guess(self._config(there), there)
+
+    def _parts(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """What a start point says of labels; it may name constants of the config, too."""
+        inverse = Inverse(self.library, partial=True)
+        inverse.match(self._domain.expr, nested_entries(point), self._bound.config)
+        return inverse.found
 
     def _any_values(self, trial: int) -> dict[str, Any]:
         """A value for every label, whether it would exist or not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -90,7 +91,7 @@ class Inverse:
 
     Args:
         library: the module hyperopt.
-        partial: entries may be missing in the config.
+        partial: it is a user's point: entries may be missing, others than there are must be in ``around``, and numbers within bounds.
 
     Attributes:
         found: label -> value.
@@ -101,56 +102,95 @@ class Inverse:
         self._partial = partial
         self.found: dict[str, Any] = {}
 
-    def match(self, node: Any, given: Any) -> None:
+    def match(self, node: Any, given: Any, around: Any = None) -> None:
         """Find what ``given``, the value of the expression ``node``, was made of.
+
+        Args:
+            node, given: these two.
+            around: what the config has at this place beside the space.
 
         Raises:
             SpaceError: it cannot be a value of it, or ``node`` is an expression that cannot be undone.
         """
         if isinstance(node, self._library.pyll.Literal):
             if not bool(node.obj == given):
-                raise SpaceError(f"HyperOptSearch: {given!r} was given where the space has {node.obj!r}.")
+                raise SpaceError(f"{given!r} was given where the space has {node.obj!r}.")
         elif node.name == "dict":
-            self._entries(dict(node.named_args), given, Mapping)
+            self._entries(dict(node.named_args), given, Mapping, around)
         elif node.name == "pos_args":
-            self._entries(dict(enumerate(node.pos_args)), given, (list, tuple))
+            self._entries(dict(enumerate(node.pos_args)), given, (list, tuple), None)
         elif node.name == "switch":
-            self._choose(node, given)
+            self._choose(node, given, around)
         elif node.name == "hyperopt_param":
+            if self._partial:
+                _check_number(node, given)
             self.found[node.arg["label"].obj] = given
         elif node.name in ("float", "int"):
-            self.match(node.inputs()[0], given)
+            self.match(node.inputs()[0], given, around)
         else:
-            raise SpaceError(f"HyperOptSearch: {given!r} cannot be traced back through {node.name}().")
+            raise SpaceError(f"{given!r} cannot be traced back through {node.name}().")
 
-    def _entries(self, nodes: Mapping[Any, Any], given: Any, kind: Any) -> None:
+    def _entries(self, nodes: Mapping[Any, Any], given: Any, kind: Any, around: Any) -> None:
         entries = dict(enumerate(given)) if isinstance(given, list | tuple) else given
         if self._partial and isinstance(given, Mapping) and kind is not Mapping:  # from flat names: "layers/0"
-            entries = {int(index): entry for index, entry in given.items() if index.isdecimal()}
+            entries = {int(index) if index.isdecimal() else index: entry for index, entry in given.items()}
         elif not isinstance(given, kind) or (not self._partial and nodes.keys() - entries.keys()):
-            raise SpaceError(f"HyperOptSearch: {given!r} is not what the space has there.")
+            raise SpaceError(f"{given!r} is not what the space has there.")
+        beside = around if isinstance(around, Mapping) else {}
+        for key in [key for key in entries if key not in nodes] if self._partial else ():
+            if key not in beside:
+                raise SpaceError(f"the space has no entry {key!r}; it has {', '.join(map(str, nodes))} there.")
+            if not bool(beside[key] == entries[key]):
+                raise SpaceError(f"{key!r} is the constant {beside[key]!r} of the config, but {entries[key]!r} was given.")
         for key, node in nodes.items():
             if key in entries:
-                self.match(node, entries[key])
+                self.match(node, entries[key], beside.get(key))
 
-    def _choose(self, node: Any, given: Any) -> None:
-        self.found[node.inputs()[0].arg["label"].obj] = self.option(node, given)
+    def _choose(self, node: Any, given: Any, around: Any) -> None:
+        self.found[node.inputs()[0].arg["label"].obj] = self.option(node, given, around)
 
-    def option(self, node: Any, given: Any) -> int:
+    def option(self, node: Any, given: Any, around: Any = None) -> int:
         """Which option of a choice ``given`` is; what is in it is found, too.
 
         Raises:
             SpaceError: it is none.
         """
-        for index, option in enumerate(node.inputs()[1:]):
+        which, *options = node.inputs()
+        for index, option in enumerate(options):
             inner = Inverse(self._library, self._partial)
             try:
-                inner.match(option, given)
+                inner.match(option, given, around)
             except SpaceError:
                 continue
             self.found.update(inner.found)
             return index
-        raise SpaceError(f"HyperOptSearch: {given!r} is none of the options of {node.inputs()[0].arg['label'].obj!r}.")
+        raise SpaceError(f"{given!r} is none of the options of {which.arg['label'].obj!r}: {', '.join(map(self._shown, options))}.")
+
+    def _shown(self, option: Any) -> str:
+        """An option as it would be written, what is drawn in it left out."""
+        if isinstance(option, self._library.pyll.Literal):
+            return repr(option.obj)
+        if option.name == "dict":
+            return "{" + ", ".join(f"{key!r}: {self._shown(entry)}" for key, entry in option.named_args) + "}"
+        return f"[{', '.join(map(self._shown, option.pos_args))}]" if option.name == "pos_args" else "..."
+
+
+def _check_number(node: Any, given: Any) -> None:
+    """Refuse what a plain parameter cannot be. Bounds that are expressions themselves are not looked at."""
+    label, drawn = node.arg["label"].obj, node.inputs()[1]
+    if isinstance(given, bool) or not isinstance(given, numbers.Real) or not math.isfinite(given):
+        raise SpaceError(f"{given!r} is not a number, and {label!r} is drawn from {drawn.name}.")
+    bounds: list[Any] = [getattr(drawn.arg.get(name), "obj", None) for name in ("low", "high", "q")]
+    low, high, q = bounds
+    if drawn.name == "randint" and low is not None:
+        low, high = (0, low - 1) if high is None else (low, high - 1)
+    if low is None or high is None:  # a normal one has none
+        return
+    if drawn.name in ("loguniform", "qloguniform"):
+        low, high = math.exp(low), math.exp(high)
+    slack = (q or 0) / 2 + 1e-9 * (abs(low) + abs(high))  # it is drawn, and then rounded
+    if not low - slack <= given <= high + slack or (drawn.name == "randint" and given % 1):
+        raise SpaceError(f"{given!r} cannot be drawn for {label!r}: {drawn.name} from {low:g} to {high:g}.")
 
 
 def expressions(config: Mapping[Any, Any], kind: type) -> dict[Any, Any] | None:

@@ -48,6 +48,7 @@ class NativeSearcher(PosedSearcher):
     """
 
     capabilities: ClassVar[SearcherCapabilities] = SearcherCapabilities(conditional=True, constraints=True, batch=True)
+
     def __init__(
         self,
         metric: str | list[str] | None = None,
@@ -84,8 +85,11 @@ class NativeSearcher(PosedSearcher):
         points = [self._inside(f"points_to_evaluate[{number}]", point) for number, point in enumerate(self._points)]
         self._open = points[len(self._rewards) :]
         self._begin()
-        for point, reward in zip(points, self._rewards):
-            self._add(point, reward)
+        if self._kept:
+            self._go_on_from(self._kept)
+        else:
+            for point, reward in zip(points, self._rewards):
+                self._add(point, reward)
         for told in self._told:
             self._add_evaluated(*told)
         return True
@@ -98,6 +102,8 @@ class NativeSearcher(PosedSearcher):
         self._numbers: dict[str, int] = {}
         self._failed: dict[str, str] = {}
         self._seen: set[_Key] = set()
+        self._next = 0  # number of the first trial that has not been proposed
+        self._shift = 0
 
     @property
     def sampler(self) -> Sampler:
@@ -143,7 +149,7 @@ class NativeSearcher(PosedSearcher):
         problem = self.problem
         rewards = self.values_of(value, outcome == "failed")
         trial = -1 - sum(observation.trial < 0 for observation in self._observations)
-        values = problem.space.complete(values, stream(problem.seed, "complete", trial))
+        values = self.known_values(values, trial)
         losses = losses_of(dict(zip(problem.metrics, rewards)), problem.metrics, problem.signs) if outcome != "failed" else None
         self._learn(Observation(trial, values, losses, outcome, step, tuple(0.0 for _ in problem.bounds)))
         self._seen.add(_key(values))
@@ -152,6 +158,7 @@ class NativeSearcher(PosedSearcher):
 
     def propose(self, trial: int, trial_id: str) -> Proposal | Exhausted | None:
         """See the base."""
+        trial += self._shift
         space, seed = self.problem.space, self.problem.seed
         if self._open:
             rng = stream(seed, "search", trial)
@@ -196,12 +203,13 @@ class NativeSearcher(PosedSearcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """See the base; trials are numbered in the order in which they are asked for."""
-        answer = self.propose(max(self._numbers.values(), default=-1) + 1, trial_id)
+        answer = self.propose(self._next - self._shift, trial_id)
         return self.problem.space.resolve(answer.values) if isinstance(answer, Proposal) else None
 
     # ---- learning
 
     def _started(self, trial: int, trial_id: str, values: dict[str, Any]) -> None:
+        self._next = max(self._next, trial + 1)
         self._numbers[trial_id] = trial
         self._pending[trial] = values
         self._seen.add(_key(values))
@@ -216,7 +224,7 @@ class NativeSearcher(PosedSearcher):
 
     def on_replayed(self, trial: int, trial_id: str, values: Mapping[str, Any]) -> None:
         """See the base."""
-        self._started(trial, trial_id, dict(values))
+        self._started(trial + self._shift, trial_id, dict(values))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """See the base."""
@@ -255,16 +263,36 @@ class NativeSearcher(PosedSearcher):
 
     def get_state(self) -> dict[str, Any]:
         """What was observed, and what is under way."""
-        names = ("_observations", "_pending", "_steps", "_numbers", "_failed", "_seen", "_open")
+        names = ("_observations", "_pending", "_steps", "_numbers", "_failed", "_seen", "_open", "_next", "_shift")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """See the base; the searcher has to be bound before."""
+        """See the base."""
+        if self._problem is None:
+            self._kept = state
+            return
         self._begin()
         observations = state.get("_observations", [])
         vars(self).update({**state, "_observations": []})
         for observation in observations:
             self._learn(observation)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the sampler, whose models cannot always be pickled: it is told everything again."""
+        return {"own": {**vars(self), "_sampler": None}, "found": None if self._sampler is None else self.get_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state["own"])
+        if state["found"] is not None:
+            self.set_state(state["found"])
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
+        """What an earlier experiment found is known here; trials that were not over there are forgotten."""
+        for observation in state["_observations"]:
+            self.still_there(observation.values)
+        lost = {_key(values) for values in state["_pending"].values()}
+        self.set_state({**state, "_pending": {}, "_steps": {}, "_numbers": {}, "_failed": {}, "_seen": state["_seen"] - lost})
+        self._shift = self._next
 
 
 def _key(values: Mapping[str, Any]) -> _Key:

@@ -33,7 +33,8 @@ class OptunaSearch(ForeignSearcher):
     no finite numbers.
 
     A sampler of your own is seeded anew for every trial, where it keeps its generators as Optuna's do, so that a resumed experiment goes on
-    as it would have. With ``storage`` the study outlives the experiment: a study of that name is gone on with, its trials count.
+    as it would have: what counts is ``seed`` here, or the run's, and not the seed that the sampler was made with. With
+    ``storage`` the study outlives the experiment: a study of that name is gone on with, its trials count.
 
     Args:
         space: instead of domains in the config: a dict of Optuna's distributions; or a function that is given an Optuna trial, calls its

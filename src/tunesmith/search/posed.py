@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsFloat
 
-from tunesmith.errors import BugError, SpecError
+from tunesmith.core.rng import stream
+from tunesmith.errors import BugError, SpaceError, SpecError
 from tunesmith.search.arguments import points_given, several, whole_number
 from tunesmith.search.base import Searcher
 from tunesmith.search.problem import Bound, Problem
 from tunesmith.space import Space
+from tunesmith.space.nodes import Computed, show
 
 __all__ = ["PosedSearcher"]
 
@@ -50,6 +52,8 @@ class PosedSearcher(Searcher):
         self.max_concurrent = whole_number(owner, "max_concurrent", max_concurrent)
         self.seed = whole_number(owner, "seed", seed, least=None)
         self._problem: Problem | None = None
+        self._kept: dict[str, Any] | None = None  # a state that was restored before there was a space
+        self._shift = 0  # so many trials came before the experiment's first one
 
     @property
     def problem(self) -> Problem:
@@ -73,10 +77,10 @@ class PosedSearcher(Searcher):
         return Problem(space, metrics, signs, seed, self.bounds, spec.get("budget"), at_once, spec.get("early", False))
 
     def values_of(self, reward: Any, failed: bool) -> list[Any]:
-        """What a point that users know is said to have, as one value for each metric.
+        """What a point that users know is said to have, as one value for each metric; None or nan: nothing.
 
         Raises:
-            SpecError: these are not as many.
+            SpecError: these are not as many, or no numbers.
         """
         metrics = self.problem.metrics
         values = list(reward) if isinstance(reward, list | tuple) else [reward]
@@ -84,4 +88,35 @@ class PosedSearcher(Searcher):
             raise SpecError(
                 f"{type(self).__name__}: {len(values)} values were given for an evaluated point, and there are {len(metrics)} metrics."
             )
+        for metric, value in zip(metrics, values):
+            if not failed and not isinstance(value, SupportsFloat | None):
+                raise SpecError(f"{type(self).__name__}: an evaluated point must have a number as {metric}, got {value!r}.")
         return values
+
+    def known_values(self, given: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """``given`` as values of a configuration that users know, with what functions compute.
+
+        Raises:
+            SpaceError: a parameter has no value, which must not be made up here.
+        """
+        space = self.problem.space
+        whole = space.complete(given, stream(self.problem.seed, "complete", number))
+        for name in whole:
+            if name not in given and not isinstance(node := space.nodes[name], Computed):
+                raise SpaceError(f"{show(node.keys)}: a point that was evaluated needs a value of it, and there is none.")
+        return whole
+
+    def still_there(self, values: Mapping[str, Any]) -> None:
+        """Check that a configuration of a restored state lies in the space.
+
+        Raises:
+            SpecError: it does not.
+        """
+        space = self.problem.space
+        try:
+            space.values_from(space.resolve(values))
+        except SpaceError as error:
+            raise SpecError(
+                f"{type(self).__name__}: the state that was restored is of another space: {error} "
+                "What fits of an earlier experiment is told by add_evaluated_trials(its path)."
+            ) from None

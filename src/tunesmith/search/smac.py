@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from tunesmith.errors import SpecError
 from tunesmith.optional import load
-from tunesmith.search.adapting import Axis, axes_of, quiet
+from tunesmith.search.adapting import Axis, axes_of, quiet, squarable
 from tunesmith.search.base import Exhausted, SearcherCapabilities
 from tunesmith.search.foreign import ForeignSearcher, Guess
 from tunesmith.search.problem import INFEASIBLE, Observation
@@ -28,6 +28,10 @@ _BUDGET = 100
 """Trials that are reckoned with if nothing is known; a quarter of them is spent at most before there is a model."""
 _MODEL_ASKS = 5
 """So many suggestions that break a constraint are taken from the model, before one is drawn at random."""
+_INTEGERS = 2**31
+"""Whole numbers of so many values or more are real numbers that are rounded: the library counts with 64 bits."""
+_LARGE = 1e5
+"""The library adds 1e-10 to costs before it takes logarithms, which is lost beside larger ones."""
 _SEED = 0
 """Of each configuration's evaluation, in the library's bookkeeping: it has one only."""
 
@@ -117,7 +121,7 @@ class SMACSearch(ForeignSearcher):
             found = self._of_model(seed)
         if found is None:
             return Guess(self.problem.space.draw(random.Random(seed)))
-        return Guess({axis.name: self._value(axis, found[name]) for name, axis in self._axes.items() if name in found}, found)
+        return Guess({axis.name: _value(axis, found[name]) for name, axis in self._axes.items() if name in found}, found)
 
     def refuse(self, token: Any) -> None:
         """See the base."""
@@ -136,7 +140,7 @@ class SMACSearch(ForeignSearcher):
         if configuration is None:
             return
         if observation.losses is not None:
-            self._losses_of.setdefault(configuration, []).append(observation.losses)
+            self._losses_of.setdefault(configuration, []).append(tuple(map(squarable, observation.losses)))
         elif observation.outcome in INFEASIBLE:
             self._bad.append(configuration)
 
@@ -152,7 +156,7 @@ class SMACSearch(ForeignSearcher):
             if axis.kind == "option":
                 options = range(int(axis.upper) + 1)
                 kind = library.OrdinalHyperparameter(name, options) if axis.ordered else library.CategoricalHyperparameter(name, options)
-            elif axis.kind == "int":
+            elif not _real(axis):
                 kind = library.UniformIntegerHyperparameter(name, int(axis.lower), int(axis.upper), log=axis.log)
             else:
                 kind = library.UniformFloatHyperparameter(name, 0.0, 1.0)
@@ -167,16 +171,8 @@ class SMACSearch(ForeignSearcher):
         return space
 
     def _configuration(self, point: Mapping[str, Any]) -> Any:
-        places = {name: self._place(axis, point[axis.name]) for name, axis in self._axes.items() if axis.name in point}
+        places = {name: _place(axis, point[axis.name]) for name, axis in self._axes.items() if axis.name in point}
         return self._spaces_of.Configuration(self._space, values=places)
-
-    @staticmethod
-    def _place(axis: Axis, value: Any) -> float:
-        return to_unit(axis.leaf.domain, value) if axis.kind == "float" else int(axis.place(value))
-
-    @staticmethod
-    def _value(axis: Axis, place: Any) -> Any:
-        return from_unit(axis.leaf.domain, place) if axis.kind == "float" else axis.value(place)
 
     def _of_design(self, trial: int) -> Any:
         """A configuration of the Sobol design; None: it has fewer, as the space is small."""
@@ -233,6 +229,7 @@ class SMACSearch(ForeignSearcher):
 
     def _told_costs(self) -> dict[Any, tuple[float, ...]]:
         told = {each: tuple(sum(column) / len(losses) for column in zip(*losses)) for each, losses in self._losses_of.items()}
+        told = dict(zip(told, zip(*map(_scaled, zip(*told.values())))))
         worst = tuple(map(max, zip(*told.values())))
         return told | dict.fromkeys((*self._bad, *self._refused), worst)
 
@@ -242,3 +239,24 @@ class SMACSearch(ForeignSearcher):
             self._space, name="search", output_directory=Path(directory), deterministic=True, n_trials=1_000_000,
             objectives=names if len(names) > 1 else names[0], seed=seed,
         )  # fmt: skip
+
+
+def _real(axis: Axis) -> bool:
+    """Whether it is a real number in the library, in units of its range."""
+    return axis.kind == "float" or (axis.kind == "int" and axis.upper - axis.lower >= _INTEGERS)
+
+
+def _place(axis: Axis, value: Any) -> float:
+    return to_unit(axis.leaf.domain, value) if _real(axis) else int(axis.place(value))
+
+
+def _value(axis: Axis, place: Any) -> Any:
+    return from_unit(axis.leaf.domain, place) if _real(axis) else axis.value(place)
+
+
+def _scaled(costs: tuple[float, ...]) -> tuple[float, ...]:
+    """As they are, or from 0 to 1 where they are large."""
+    low, high = min(costs), max(costs)
+    if max(-low, high) <= _LARGE:
+        return costs
+    return tuple((cost - low) / (high - low) if high > low else 0.0 for cost in costs)

@@ -65,6 +65,11 @@ class SearcherWrapper(Searcher):
 
     # ---- beginning
 
+    @property
+    def bound(self) -> bool:
+        """See the base."""
+        return self.searcher.bound
+
     def bind(
         self,
         space: Space,
@@ -146,6 +151,7 @@ class SearcherWrapper(Searcher):
         return {**{name: getattr(self, name) for name in self.kept}, "searcher": self.searcher.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """See the base."""
+        """See the base. What is kept here is of trials, and restored before there is an experiment there are none."""
         self.searcher.set_state(state["searcher"])
-        vars(self).update({name: state[name] for name in self.kept})
+        if self.bound:
+            vars(self).update({name: state[name] for name in self.kept})

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from tunesmith import checks
 from tunesmith.core.rng import fresh_seed
@@ -33,11 +35,26 @@ __all__ = ["Study"]
 
 _log = logging.getLogger("tunesmith")
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _one_at_a_time(method: Callable[Concatenate[Study, _P], _T]) -> Callable[Concatenate[Study, _P], _T]:
+    """The method, for several threads."""
+
+    @functools.wraps(method)
+    def alone(study: Study, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with study._lock:
+            return method(study, *args, **kwargs)
+
+    return alone
+
 
 class Study:
     """A search whose trials you run yourself: ask for a configuration, tell what came of it, in any order, as many at once as you like.
 
-    Nothing is started. With equal seeds it asks what ``run`` would try, if results come in the same order. Not for several threads at once.
+    Nothing is started. With equal seeds it asks what ``run`` would try, if results come in the same order. Several threads may share it:
+    one waits while another's call is being answered.
 
     Args:
         config: the search space, as for :func:`tunesmith.run`.
@@ -84,6 +101,7 @@ class Study:
         self.searcher: Searcher = checks.instance("search_alg", given, ("suggest", "bind"))
         budget = checks.whole("num_samples", num_samples, least=1)
         self._seed = checks.whole("seed", seed)
+        self._lock = threading.RLock()
         self._events: list[dict[str, Any]] = []
         self._file = StudyLog(path) if path is not None else None
         try:
@@ -94,6 +112,7 @@ class Study:
 
     # ---- asking and telling
 
+    @_one_at_a_time
     def ask(self) -> StudyTrial:
         """A trial to run.
 
@@ -127,6 +146,7 @@ class Study:
             )
         raise NoSuggestion(f"{self._name} had nothing to propose {IDLE_ASKS} times in a row, and no trial is pending.", final=True)
 
+    @_one_at_a_time
     def report(self, trial: StudyTrial | int, metrics: Any) -> None:
         """Tell an intermediate result of a pending trial, to searchers that learn from them.
 
@@ -142,6 +162,7 @@ class Study:
         self._write(event)
         self._book.apply(event)
 
+    @_one_at_a_time
     def tell(self, trial: StudyTrial | int, value: Any = None, *, state: str = "finished") -> None:
         """Tell what came of a trial.
 
@@ -171,6 +192,7 @@ class Study:
         self._write(event)
         self._book.apply(event)
 
+    @_one_at_a_time
     def add(self, config: Mapping[str, Any], value: Any, *, state: str = "finished") -> StudyTrial:
         """Add a trial that is known from elsewhere.
 
@@ -203,11 +225,13 @@ class Study:
         return self._seed
 
     @property
+    @_one_at_a_time
     def trials(self) -> list[StudyTrial]:
         """All: those that were added, then those that were asked for, in order."""
         return [*self._book.added, *self._book.trials.values()]
 
     @property
+    @_one_at_a_time
     def pending(self) -> list[StudyTrial]:
         """Those that were asked for and not told."""
         return [trial for trial in self._book.trials.values() if trial.state == "pending"]
@@ -245,6 +269,7 @@ class Study:
 
     # ---- its file
 
+    @_one_at_a_time
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that was asked and told to another file, from which ``Study(..., path=path)`` goes on.
 
@@ -267,6 +292,13 @@ class Study:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<Study of {', '.join(self.metrics)} with {self._name}: {len(self._book.trials)} trials, {len(self.pending)} pending>"

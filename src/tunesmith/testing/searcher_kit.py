@@ -227,6 +227,29 @@ class SearcherKit:
         again.set_state(state)
         self.check(space, again.propose(5, "5"))
 
+    def test_restored_before_there_is_a_space_it_goes_on_after_what_it_knows(self) -> None:
+        """``restore(path)`` and then ``run()``: another experiment, whose trials are numbered from 0 again."""
+        config = {"x": uniform(0, 1), "n": randint(0, 5)}
+        first, space = self.bound(config)
+        for number in range(6):
+            self.check(space, first.propose(number, str(number)))
+            if number:  # the first is not over
+                self.finish(first, number, float(number))
+        state = pickle.loads(pickle.dumps(first.get_state()))
+        again = self.make()
+        again.set_state(state)
+        assert not again.bound
+        again.bind(Space.parse(config), self.metric, self.mode)
+        assert again.bound
+        proposed = self.check(space, again.propose(0, "a"))
+        again.on_trial_complete("a", {self.metric: 0.5, "training_iteration": 1})
+        resumed = self.make()
+        resumed.set_state(state)
+        resumed.bind(Space.parse(config), self.metric, self.mode)
+        resumed.on_replayed(0, "a", proposed)
+        resumed.on_trial_complete("a", {self.metric: 0.5, "training_iteration": 1})
+        assert resumed.propose(1, "b") == again.propose(1, "b")
+
     def test_what_an_earlier_session_proposed_can_be_replayed(self) -> None:
         first, space = self.bound({"x": uniform(0, 1), "n": randint(0, 5)})
         proposed = [self.check(space, first.propose(number, str(number))) for number in range(5)]
