@@ -353,7 +353,7 @@ class Searcher:
             try:
                 saved = pickle.load(file)
                 label, state = saved["searcher"], saved["state"]
-            except (pickle.UnpicklingError, EOFError, TypeError, KeyError) as error:
+            except (pickle.UnpicklingError, EOFError, TypeError, KeyError, ValueError, IndexError) as error:
                 raise SpecError(f"{self.label}.restore: {checkpoint_path} is no file that save() of a searcher has written.") from error
         if label != self.label:
             raise SpecError(f"{self.label}.restore: {checkpoint_path} is of {label}; restore it into one of that kind.")
