@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tunesmith as tune
 from tunesmith.core import commands as cmd
 from tunesmith.core import events as ev
 from tunesmith.core.commands import Decision
@@ -316,7 +318,7 @@ class Waiting:
         self.pending = [View(number) for number in pending]
 
     def get(self, number: int) -> View | None:
-        return View(number)
+        return View(number) if number in self.paused or any(number == one.number for one in self.pending) else None
 
 
 class Played:
@@ -488,6 +490,41 @@ def test_a_trial_makes_room_for_whoever_has_come_less_far() -> None:
     assert run.report(1, 4, 0.1) == [("pause", 1)]
     assert run.scheduler.choose(Waiting(1, 0)).number == 0
     assert run.report(2, 3, 0.1) == [], "the one that waits is further"
+
+
+def test_of_those_who_came_equally_far_it_is_whose_turn_is_longest_ago() -> None:
+    run = Played(3, quantile_fraction=0.0)
+    for number in (2, 0, 1):
+        run.begin(number)
+        run.report(number, 3, 0.1)
+    assert [run.scheduler.choose(Waiting(0, 1, 2)).number for _ in range(4)] == [2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("peak", [6, 20], ids=["at first all get worse", "the wrong mode"])
+@pytest.mark.parametrize("synch", [False, True])
+@pytest.mark.parametrize("members", [4, 8])
+def test_members_who_get_worse_do_not_copy_for_ever(members: int, synch: bool, peak: int, tmp_path: Path) -> None:
+    """Who copies goes back to where its donor stood: it must not be first again before the donor has gone on."""
+    steps, order = 0, []
+
+    def train(config: dict[str, Any]) -> None:
+        nonlocal steps
+        checkpoint = tune.get_checkpoint()
+        for step in range(checkpoint.to_dict()["step"] + 1 if checkpoint else 1, 21):
+            steps += 1
+            if steps > 50 * members:  # 20 are needed: they copy and copy
+                return
+            order.append((tune.get_context().get_trial_name(), step))
+            loss = config["x"] / 20 + (0.1 * step if step <= peak else 0.3 * peak - 0.2 * step)
+            tune.report({METRIC: loss}, checkpoint=tune.Checkpoint.from_dict({"step": step}))
+
+    found = tune.run(
+        train, config=X, num_samples=members, metric=METRIC, mode="min", executor="inline", seed=1, verbose=0, storage_path=tmp_path,
+        scheduler=pbt(perturbation_interval=2, synch=synch),
+    )  # fmt: skip
+    assert [trial.iteration for trial in found.trials] == [20] * members
+    third = next(number for number, (_, step) in enumerate(order) if step == 3)
+    assert len({name for name, _ in order[:third]}) == members, "some went on before all had begun"
 
 
 def test_new_members_come_first() -> None:

@@ -38,6 +38,7 @@ class _Member:
         saved: it has a checkpoint that it could go on from; fresh: it was among the best at its newest look, so its state was kept.
         wanted: somebody waits for its checkpoint.
         own: time and since as they were before an exploit that is under way.
+        turn: of all turns that were taken so far, its newest.
     """
 
     time: float = 0.0
@@ -47,6 +48,7 @@ class _Member:
     fresh: bool = False
     wanted: bool = False
     own: tuple[float, float] | None = None
+    turn: int = 0
 
 
 class PopulationBasedTraining(Scheduler):
@@ -155,6 +157,7 @@ class PopulationBasedTraining(Scheduler):
         self._seen = 0  # trials so far
         self._drawn: int | None = None  # the number of trials that there were to be when the last one had been drawn
         self._lured = -1  # when so many were seen a new one was preferred to those that wait
+        self._turns = 0
 
     # -- before the run --------------------------------------------------------------------------------------------------
 
@@ -219,22 +222,29 @@ class PopulationBasedTraining(Scheduler):
             self._members[source].wanted = False
 
     def choose(self, runnable: Runnable) -> TrialView | None:
-        """Whoever has come least far: those that are not there yet, then a donor that is waited for, then by time."""
+        """Whoever has come least far: those that are not there yet, then a donor that is waited for, then by time.
+
+        Of those who came equally far: who has waited longest. Who copies stands where its donor stands, and could else go before it again
+        and again, always to find itself worse than the donor was back then.
+        """
         if self._grows() and self._lured != self._seen:
             self._lured = self._seen
             return None
-        paused = [view for number in runnable.paused if self._may_go_on(number) and (view := runnable.get(number)) is not None]
-        candidates = [*runnable.pending, *paused]
+        # of those that are pending the smallest numbers are offered only, whoever has not even begun may be behind them
+        waiting = (*runnable.paused, *(number for number, member in self._members.items() if member.waits))
+        others = [view for number in waiting if self._may_go_on(number) and (view := runnable.get(number)) is not None]
+        candidates = [*runnable.pending, *others]
         if not candidates:
             return None
         chosen = min(candidates, key=lambda view: self._turn(view.number))
         if chosen.number in self._members:
-            self._members[chosen.number].waits = False
+            self._turns += 1
+            self._members[chosen.number].waits, self._members[chosen.number].turn = False, self._turns
         return chosen
 
-    def _turn(self, number: int) -> tuple[bool, float, int]:
+    def _turn(self, number: int) -> tuple[bool, float, int, int]:
         member = self._members.get(number) or _Member()
-        return not member.wanted, member.time, number
+        return not member.wanted, member.time, member.turn, number
 
     def _may_go_on(self, number: int) -> bool:
         member = self._members.get(number)
