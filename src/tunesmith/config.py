@@ -100,7 +100,8 @@ class FailureConfig:
             are "user_error", "nan", "timeout", "silent", "oom_ram", "oom_gpu" and "worker_lost" (5 unless said otherwise; others 0).
         fail_fast: True: the first trial that fails ends the experiment; "raise": and its own exception is raised.
         nan: what an objective that is nan means: "fail": the trial ends with outcome nan; "continue": it is a value like others.
-        circuit_breaker: if the first so many trials that end all fail alike, the experiment ends; >= 1; None: it goes on.
+        circuit_breaker: if the first so many trials that end all fail alike, and no other came further than these, the experiment ends;
+            >= 1; None: it goes on.
 
     Raises:
         SpecError: ``max_failures`` and ``fail_fast`` are both set, or a value is not what it can be.

@@ -222,6 +222,24 @@ def test_the_breaker(script: Any) -> None:
     assert one.state.kind == "breaker"
 
 
+def test_the_breaker_waits_while_a_trial_came_further_than_all_that_failed(script: Any) -> None:
+    one = script(num_samples=99, totals={"cpu": 2}, identical=3)
+    one.begin(2)
+    one.report(0, loss=1.0)
+    one.report(0, loss=1.0)
+    fail(one, 1)
+    for number in range(2, 6):
+        one.begin()
+        one.report(number, loss=1.0)
+        fail(one, number)
+    assert not one.state.stopping, "trial 0 has two reports"
+    one.begin()
+    for _ in range(2):
+        one.report(6, loss=1.0)
+    fail(one, 6)
+    assert one.state.stopping == "the first 6 trials all failed alike: KeyError: 'lr' at train.py:42"
+
+
 def test_the_breaker_is_disarmed_by_a_trial_that_ends_well(script: Any) -> None:
     one = script(num_samples=99, totals={"cpu": 2}, identical=3)
     one.begin(2)

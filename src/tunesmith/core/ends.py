@@ -124,7 +124,9 @@ def end(
     if status == ERROR:
         if state.settings.fail_fast:
             yield from halt(ctl, "fail_fast", f"fail_fast: trial {number} failed with {reason}")
-        elif state.breaker.failure(event or ev.AttemptEnded(number, 0, outcome), state.settings.identical):
+        elif state.breaker.failure(event or ev.AttemptEnded(number, 0, outcome), state.settings.identical, trial.iteration) and not any(
+            other.iteration > state.breaker.furthest for other in state.trials.values()
+        ):
             yield from halt(ctl, "breaker", f"the first {state.breaker.count} trials all failed alike: {reason}")
     elif outcome != "infeasible":
         state.breaker.success()

@@ -55,19 +55,25 @@ def signature(event: AttemptEnded) -> str:
 class Breaker:
     """Circuit breaker: trips if the first ``limit`` ended trials all failed alike (same class, error type and place).
 
-    One trial that ends otherwise disarms it for good: then the failures are about configurations, not about the script.
+    One trial that ends otherwise disarms it for good: then the failures are about configurations, not about the script. While there is one
+    that came further than all that failed, it does not trip: under schedulers that pause, who fails ends long before the others.
+
+    Args:
+        armed: no trial has ended otherwise.
+        signature: of the failures; count: how many; furthest: the last iteration that one of them reported.
     """
 
     armed: bool = True
     signature: str = ""
     count: int = 0
+    furthest: int = 0
 
     def success(self) -> None:
         """A trial ended without a failure."""
         self.armed = False
 
-    def failure(self, event: AttemptEnded, limit: int | None) -> bool:
-        """A trial ended in ERROR; true if the breaker trips now."""
+    def failure(self, event: AttemptEnded, limit: int | None, iteration: int = 0) -> bool:
+        """A trial ended in ERROR after ``iteration`` reports; true if the breaker trips now, unless another came further."""
         if not self.armed or limit is None:
             return False
         now = signature(event)
@@ -76,4 +82,5 @@ class Breaker:
             return False
         self.signature = now
         self.count += 1
+        self.furthest = max(self.furthest, iteration)
         return self.count >= limit
