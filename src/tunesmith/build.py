@@ -16,6 +16,7 @@ from tunesmith.objectives import agree
 from tunesmith.places import JOURNAL, check_name, choose_directory, default_name, given_storage, storage_root
 from tunesmith.registry import registered_trainable
 from tunesmith.resources import Bundled, resource_request
+from tunesmith.schedulers.hooks import check_hooks
 from tunesmith.spec import DRAIN_S, GRACE_S, CheckpointPolicy, ExperimentSpec, FailurePolicy
 from tunesmith.storage.remote import Remote, remote_from
 
@@ -254,7 +255,7 @@ def scheduler_from(given: Any) -> Scheduler:
     """A scheduler from its name, None (first in, first out), or a copy of the one that is given: several runs may be given the same."""
     if given is None or isinstance(given, str):
         return create_scheduler("fifo" if given is None else given)
-    return checks.copied("scheduler", checks.instance("scheduler", given, ("on_result", "choose")))  # type: ignore[no-any-return]
+    return checks.copied("scheduler", checks.instance("scheduler", check_hooks(given), ("on_result", "choose")))  # type: ignore[no-any-return]
 
 
 def _resources(trainable: TrainableSpec, given: Any) -> Any:

@@ -265,7 +265,7 @@ class Drive:
         self._drain_for(f"{what} raised {describe_exception(error)}")
 
     def _drain_for(self, what: str) -> None:
-        self.blamed = f"{what}. The run was stopped; mend it and continue with resume=True."
+        self.blamed = f"{what.removesuffix('.')}. The run was stopped; mend it and continue with resume=True."
         self._inbox.append(ev.StopRequested(self.blamed, drain=True))
 
     def _poison(self, records: list[Record], rest: list[ev.Event], error: Exception) -> None:

@@ -258,6 +258,21 @@ def test_results_in_order_of_trials(analysis: ExperimentAnalysis) -> None:
     assert list(analysis.results_df.index) == ["3f2a9_00000", "3f2a9_00001", "3f2a9_00002"]
 
 
+def test_which_tables_have_the_directory_of_the_trial(analysis: ExperimentAnalysis) -> None:
+    places = [trial.path for trial in analysis.trials[:3]]
+    assert list(analysis.dataframe()["logdir"]) == list(analysis.dataframe("loss", "min")["logdir"]) == places
+    assert list(ResultGrid(analysis).get_dataframe()["logdir"]) == list(analysis.history_df["logdir"].unique()) == places
+    assert "logdir" not in analysis.results_df
+    assert all("logdir" not in table for table in analysis.trial_dataframes.values())
+
+
+def test_an_index_that_is_no_number_is_refused(analysis: ExperimentAnalysis) -> None:
+    for index in ("loss", None, 1.0):
+        for trials in (analysis, ResultGrid(analysis)):
+            with pytest.raises(TypeError, match=rf"trials are found by their number, as in \[0\], .* not by {index!r}\. .*dataframe\(\)"):
+                trials[index]  # type: ignore[index]
+
+
 def test_trial_dataframes_by_directory(analysis: ExperimentAnalysis) -> None:
     frames = analysis.trial_dataframes
     assert list(frames) == [trial.path for trial in analysis.trials[:3]]

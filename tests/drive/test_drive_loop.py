@@ -12,7 +12,7 @@ import tunesmith as tune
 from tunesmith.core import events as ev
 from tunesmith.errors import PoisonEvent, UserCodeError
 from tunesmith.journal import JOURNAL_FILE, open_reader
-from tunesmith.schedulers import FIFOScheduler
+from tunesmith.schedulers import FIFOScheduler, Scheduler, SchedulerCapabilities
 
 
 @pytest.fixture
@@ -71,6 +71,20 @@ def test_a_stop_function_that_raises_drains_the_run_and_a_resume_goes_on(go, tmp
         go(three, config=SPACE, num_samples=2, stop=broken)
     analysis = go(three, config=SPACE, num_samples=2, stop=lambda trial_id, result: result["loss"] < 0.7, resume=True)
     assert [trial.status for trial in analysis.trials] == ["TERMINATED"] * 2
+
+
+def test_a_reason_that_is_a_sentence_has_one_full_stop(go):
+    class Explores(Scheduler):
+        capabilities = SchedulerCapabilities(exploits=True)
+
+        def on_result(self, trial, result):
+            return self.exploit(trial.number, "other values") if trial.iteration == 1 else self.CONTINUE
+
+        def explore(self, exploration):
+            raise UserCodeError("an entry was taken away. Set it to None instead.")
+
+    with pytest.raises(UserCodeError, match=r"taken away\. Set it to None instead\. The run was stopped; mend it"):
+        go(lambda config: tune.report({"loss": 1.0}, checkpoint={"step": 1}), config=SPACE, scheduler=Explores())
 
 
 def test_an_observer_that_raises_is_dropped_and_named_once(go, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,59 @@ def test_a_metric_that_is_no_number_is_not_called_missing(tmp_path: Path, value:
 
     with pytest.raises(MetricError, match=f"metric 'loss' was reported as {what}, and must be a number"):
         tune.run(train, storage_path=tmp_path, executor="inline", verbose=0, metric="loss", mode="min")
+
+
+def reports(**values: Any) -> Any:
+    """Six reports; where a list is given, its items one after the other."""
+
+    def train(config: dict[str, Any]) -> None:
+        for step in range(6):
+            tune.report({"loss": 1.0, "epoch": step + 1} | {key: value[step] for key, value in values.items()})
+
+    return train
+
+
+BY_EPOCHS: dict[str, Any] = {"metric": "loss", "mode": "min", "num_samples": 2}
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [("1", "'1' (str)"), (True, "True (bool)"), (None, "None (NoneType)"), (math.nan, "nan (float)"), ([1], "an array or an object"),
+     ({"a": 1}, "a dict"), ("e" * 99, f"'{'e' * 56}... (str)")],
+)  # fmt: skip
+def test_a_time_that_is_no_number_is_pointed_out_once(caplog: pytest.LogCaptureFixture, tmp_path: Path, value: Any, what: str) -> None:
+    scheduler = tune.ASHAScheduler(time_attr="epoch", max_t=3)
+    (line,) = said(caplog, tmp_path, reports(epoch=[value] * 6), scheduler=scheduler, **BY_EPOCHS)
+    assert line.startswith(f"the scheduler's time_attr 'epoch' was reported as {what}, and must be a number: nothing can be decided by")
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [([1.0, "a", "b", "c", 2.0, "d"], "'a' (str)"), ([None] * 6, "None (NoneType)")],
+)
+def test_so_is_a_metric(caplog: pytest.LogCaptureFixture, tmp_path: Path, values: Any, what: str) -> None:
+    (line,) = said(caplog, tmp_path, reports(loss=values), **BY_EPOCHS)
+    assert line.startswith(f"the metric 'loss' was reported as {what}, and must be a number")
+
+
+def test_a_metric_that_is_text_is_pointed_out_before_a_trial_is_over(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        tune.report(loss="0.5")
+        tune.report(loss="0.4")
+        lines.extend(record.getMessage() for record in caplog.records)
+
+    lines: list[str] = []
+    with pytest.raises(MetricError):
+        said(caplog, tmp_path, train, metric="loss", mode="min")
+    assert [line.partition(",")[0] for line in lines] == ["the metric 'loss' was reported as '0.5' (str)"]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("loss", [None, 1.0, None, None, None, None]), ("loss", [True] * 6), ("loss", [math.nan] * 6), ("epoch", [None, None, 3, 4, None, 6]),
+     ("epoch", [1.5, math.nan, math.nan, math.nan, 2.0, 2.5])],
+)  # fmt: skip
+def test_what_is_only_now_and_then_not_measured_is_not_spoken_of(caplog: Any, tmp_path: Path, key: str, values: list[Any]) -> None:
+    scheduler = tune.ASHAScheduler(time_attr="epoch", max_t=99)
+    options: dict[str, Any] = {"scheduler": scheduler, "failure_config": tune.FailureConfig(nan="continue")}
+    assert said(caplog, tmp_path, reports(**{key: values}), **options, **BY_EPOCHS) == []

@@ -174,6 +174,12 @@ def test_other_keys_that_the_run_looks_at(fly: Fly) -> None:
     assert fly(loops, scheduler=Timed()).steps is None  # its max_t counts epochs
 
 
+@pytest.mark.parametrize("value", ["1", True, math.nan])
+def test_a_time_that_is_no_number(fly: Fly, value: Any) -> None:
+    found = fly(lambda config: {"loss": 1, "epoch": value}, scheduler=Timed())
+    assert found.problems == (f"the scheduler's time_attr 'epoch' is {value!r}, and must be a number",)
+
+
 # -- keys that nobody reads ------------------------------------------------------------------------------------------------
 
 

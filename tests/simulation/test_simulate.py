@@ -484,6 +484,12 @@ def test_a_metric_that_is_never_reported_is_an_error() -> None:
         go(metric="los")
 
 
+def test_a_metric_that_was_left_out_is_an_error_that_says_so() -> None:
+    with pytest.raises(MetricError, match=r"simulate: metric= is missing.*this one reports cost, loss\. .* as in metric='cost'"):
+        go(lambda config, iteration: {"loss": 1.0, "cost": 2.0}, metric=None)
+    assert go(lambda config, iteration: 1.0 / iteration, metric=None).best_value == 0.25
+
+
 def test_without_a_metric_there_is_no_best() -> None:
     sim = go(metric=None, mode=None)
     assert sim.counts["TERMINATED"] == 6

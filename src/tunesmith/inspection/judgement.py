@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from tunesmith.awaited import meant, wanted_keys
+from tunesmith.awaited import is_number, meant, number_keys, wanted_keys
 from tunesmith.core.ends import AUTOFILLED
 from tunesmith.core.flat import ResultDict
 from tunesmith.inspection.rehearsal import Seen
@@ -41,10 +41,11 @@ def judge_keys(spec: ExperimentSpec, seen: Seen) -> Texts:
     reported = ResultDict(seen.metrics)
     others = {name for report in seen.reports for name in report.named}
     own = sorted(name for name in {*reported, *others} if name not in AUTOFILLED and not name.startswith("time_"))
+    numbers = number_keys(spec)
     for key, users in wanted_keys(spec).items():
         who, value = f"{' and '.join(users)} {key!r}", reported.get(key)
         if key in others or isinstance(value, str | Mapping):
-            if key in spec.metrics:
+            if key in numbers:
                 what = "is an array or an object" if key in others else f"is {cut(repr(value), 60)}"
                 problems.append(f"{who} {what}, and must be a number")
         elif value is None:
@@ -53,6 +54,8 @@ def judge_keys(spec: ExperimentSpec, seen: Seen) -> Texts:
                 problems.append(text)
             else:
                 warnings.append(f"{text} (All is well if it comes with a later report.)")
+        elif key in numbers and not is_number(numbers[key], key, reported):
+            problems.append(f"{who} is {value!r}, and must be a number")
         elif key in spec.metrics and isinstance(value, float) and math.isnan(value):
             what = "; a trial that reports nan ends in ERROR, unless FailureConfig(nan='continue')"
             warnings.append(f"{who} is nan{what if spec.failure.nan_policy == 'fail' else ''}")

@@ -345,6 +345,11 @@ class TrialList(Sequence[TrialInfo]):
     def __getitem__(self, index: int | slice) -> TrialInfo | list[TrialInfo]:
         if isinstance(index, slice):
             return [self._book.get(number) for number in range(*index.indices(len(self)))]
+        if not hasattr(index, "__index__"):
+            raise TypeError(
+                f"trials are found by their number, as in [0], or by a slice, not by {index!r}. For a table with a column for each metric "
+                "call dataframe() of an analysis, or get_dataframe() of a ResultGrid."
+            )
         return self._book.get(index + len(self) if index < 0 else index)
 
     def __iter__(self) -> Iterator[TrialInfo]:

@@ -17,6 +17,7 @@ from tunesmith.errors import SpecError
 from tunesmith.schedulers.base import Answer, Names, Scheduler, SchedulerCapabilities
 from tunesmith.schedulers.distribute import Allocations, DistributeResources, DistributeResourcesToTopJob, LiveTrial, Request
 from tunesmith.schedulers.fifo import FIFOScheduler
+from tunesmith.schedulers.hooks import check_hooks
 
 __all__ = ["Allocations", "DistributeResources", "DistributeResourcesToTopJob", "LiveTrial", "ResourceChangingScheduler"]
 
@@ -83,6 +84,8 @@ class ResourceChangingScheduler(Scheduler):
     ) -> None:
         if base_scheduler is not None and not hasattr(base_scheduler, "on_result"):
             raise SpecError(f"ResourceChangingScheduler: base_scheduler must be a scheduler, got {base_scheduler!r}.")
+        if base_scheduler is not None:
+            check_hooks(base_scheduler)
         if isinstance(resources_allocation_function, type) or not (
             resources_allocation_function is None or callable(resources_allocation_function)
         ):

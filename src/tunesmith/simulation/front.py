@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.config import FailureConfig
+from tunesmith.core.ends import AUTOFILLED
+from tunesmith.core.events import DEFAULT_METRIC
 from tunesmith.errors import MetricError, UserCodeError
 from tunesmith.executors.fault_plan import Delays, Faults
 
@@ -110,12 +112,22 @@ def simulate(
     session.run()
     state = session.drive.controller.state
     if state.kind == "metric":
-        raise MetricError(state.stopping)
+        raise MetricError(_unnamed(session.ledger.curves[DEFAULT_METRIC].names) if DEFAULT_METRIC in state.unseen else state.stopping)
     if session.drive.blamed:
         raise UserCodeError(session.drive.blamed.partition(" The run was stopped")[0])
     if state.exhausted:
         logging.getLogger("tunesmith").warning("no more configurations were proposed: %s", state.exhausted)
     return Simulation(session)
+
+
+def _unnamed(reported: Iterable[str]) -> str:
+    """Nobody gave a metric, only a mode: which is right for a source that returns numbers without names, and for no other."""
+    names = sorted(set(reported) - AUTOFILLED)
+    example = f", as in metric={names[0]!r}" if names else ""
+    return (
+        f"simulate: metric= is missing. A mode without it is for a source that returns a number; this one reports "
+        f"{', '.join(names) or 'nothing'}. Name what is to be optimised{example}."
+    )
 
 
 _ARGUMENTS = frozenset(inspect.signature(simulate).parameters)
