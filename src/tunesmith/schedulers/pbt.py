@@ -6,7 +6,6 @@ import functools
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tunesmith.core.commands import Decision
@@ -18,6 +17,7 @@ from tunesmith.errors import SpecError
 from tunesmith.schedulers.arguments import flag, number, whole
 from tunesmith.schedulers.base import Exploration, Mutated, Scheduler, SchedulerCapabilities
 from tunesmith.schedulers.exploring import mutated
+from tunesmith.schedulers.member import Member
 from tunesmith.schedulers.mutations import Mutations
 from tunesmith.schedulers.ranking import Objective, ScalarRanking
 from tunesmith.schedulers.rungs import ordinal, time_of
@@ -26,29 +26,6 @@ __all__ = ["PopulationBasedTraining"]
 
 _OUTSIDE = frozenset({"rng", "domains", "hyperparam_mutations", "custom_explore_fn", "_mutations", "_settings"})
 """What is no state of the fold, or not of the scheduler's: functions of the user's, the settings."""
-
-
-@dataclass(slots=True)
-class _Member:
-    """What is known of a live trial.
-
-    Args:
-        time: how far it was at the newest result that counted; since: at its newest perturbation.
-        waits: it was added and not started, or was paused.
-        saved: it has a checkpoint that it could go on from; fresh: it was among the best at its newest look, so its state was kept.
-        wanted: somebody waits for its checkpoint.
-        own: time and since as they were before an exploit that is under way.
-        turn: of all turns that were taken so far, its newest.
-    """
-
-    time: float = 0.0
-    since: float = 0.0
-    waits: bool = True
-    saved: bool = False
-    fresh: bool = False
-    wanted: bool = False
-    own: tuple[float, float] | None = None
-    turn: int = 0
 
 
 class PopulationBasedTraining(Scheduler):
@@ -151,7 +128,7 @@ class PopulationBasedTraining(Scheduler):
         self._mutations = Mutations(owner, hyperparam_mutations)
         self.paths = self._mutations.paths
         self.domains = self._mutations.domains
-        self._members: dict[int, _Member] = {}
+        self._members: dict[int, Member] = {}
         self._ranking = ScalarRanking()
         self._told: list[str] = []  # what was said once
         self._seen = 0  # trials so far
@@ -185,14 +162,14 @@ class PopulationBasedTraining(Scheduler):
 
     def on_trial_add(self, trial: TrialView) -> None:
         """Another member."""
-        self._members[trial.number] = _Member()
+        self._members[trial.number] = Member()
         self._seen += 1
         self._drawn = None
 
     def on_trial_reopen(self, trial: TrialView) -> None:
         """It is a member again, and is looked at after an interval."""
         at = time_of(trial.metrics, self.time_attr) or 0.0
-        self._members[trial.number] = _Member(at, at, saved=trial.checkpoint is not None)
+        self._members[trial.number] = Member(at, at, saved=trial.checkpoint is not None)
 
     def on_trial_end(self, trial: TrialView, outcome: str) -> list[Decision]:
         """The others may have waited for it."""
@@ -243,7 +220,7 @@ class PopulationBasedTraining(Scheduler):
         return chosen
 
     def _turn(self, number: int) -> tuple[bool, float, int, int]:
-        member = self._members.get(number) or _Member()
+        member = self._members.get(number) or Member()
         return not member.wanted, member.time, member.turn, number
 
     def _may_go_on(self, number: int) -> bool:
@@ -258,7 +235,7 @@ class PopulationBasedTraining(Scheduler):
 
     def on_result(self, trial: TrialView, result: Mapping[str, Any]) -> Any:
         """Once an interval: rank it; among the best it saves, among the worst it exploits."""
-        member = self._members.setdefault(trial.number, _Member())
+        member = self._members.setdefault(trial.number, Member())
         member.waits = member.wanted = False
         if member.own is not None:  # that exploit could not be
             (member.time, member.since), member.own = member.own, None
