@@ -300,8 +300,11 @@ def test_an_attempt_says_where_it_runs(rig):
     assert {"pid", "hostname", "node_ip", "node_id"} == set(started.info)
 
 
-def test_the_next_process_is_made_while_one_works(rig):
-    """Where attempts need processes of their own they do not wait for them."""
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_next_process_is_made_while_one_works(rig, monkeypatch, asked):
+    """Where attempts need processes of their own they do not wait for them; also if it is first asked then what more could be used."""
+    if asked:
+        monkeypatch.setattr("tunesmith.executors.ray_crew._DEMAND_S", PATIENCE_S)
     only = {"cpu": 1.0, "right": 10.0}  # there is room for one
     driver = rig(waits, reuse=False, demand=lambda: [Need(only)])
     driver.launch(0, resources=only)
@@ -310,6 +313,9 @@ def test_the_next_process_is_made_while_one_works(rig):
     (heir,) = (place.heir for place in crew.places._places if place.heir is not None)
     driver.executor.kill(0, 0, "timeout")
     driver.finish()
+    if asked:
+        crew._demand_at = 0.0
+        driver.handle(driver.executor.poll(0.0))
     driver.launch(1, resources=only)
     driver.until(lambda: driver.reports(1))
     assert driver.reports(1)[0].metrics["pid"] == heir.pid

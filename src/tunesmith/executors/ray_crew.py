@@ -368,7 +368,7 @@ class Crew:
             if waiting - {key}:
                 continue  # it could get the room that they wait for; they are told of first
             self._demand[key] = min(most, self._demand.get(key, 0) + need.count)
-        for hand in self._idle:
+        for hand in self._idle + self.places.heirs():  # they are there for the next
             if self._demand.get(hand.key):
                 self._demand[hand.key] -= 1
         for key in {*before, *self._demand, *self._waiting}:
